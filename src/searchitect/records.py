@@ -1,0 +1,291 @@
+"""What is written down: proposals, measurements, trials and objectives. Plain typed records, no torch.
+
+Space → Architecture → Proposal → Measurement → Trial → Study. Every record is frozen and goes to JSON
+and back through msgspec without loss; numbers that are not finite travel as "nan", "inf", "-inf".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from searchitect.errors import UsageError
+from searchitect.space import Architecture
+
+
+class State(StrEnum):
+    """Where a trial stands. QUEUED → RUNNING → DONE, FAILED, PRUNED or PAUSED."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    PRUNED = "pruned"
+    PAUSED = "paused"
+
+
+class Cause(StrEnum):
+    """Why a trial failed."""
+
+    USER_CODE = "user code"
+    INVALID = "invalid architecture"
+    NOT_FINITE = "not finite"
+    MEMORY = "out of memory"
+    TIME = "time limit"
+    KILLED = "killed"
+    STORAGE = "storage"
+    DATA = "bad data"
+
+
+class Fidelity(msgspec.Struct, frozen=True):
+    """How thoroughly an architecture is measured. Curves never mix kinds."""
+
+    kind: Literal["train", "function", "inherited", "zero_cost", "table"] = "train"
+    epochs: int = 0
+    data: float = 1.0  # share of the training rows
+    resolution: int | None = None
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """What a strategy wants measured.
+
+    `draw` counts the strategy's own proposals from 0 (-1: enqueued by the user); all its randomness is
+    keyed by it. `events` is the number of stored events (asked and told) that came before.
+    `parents` are trial numbers.
+    """
+
+    architecture: Architecture
+    fidelity: Fidelity = Fidelity()
+    draw: int = -1
+    parents: tuple[int, ...] = ()
+    events: int = 0
+    origin: str = ""  # which move made it: "sample", "mutate", "enqueued", ...
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """Named numbers and what they cost. `curve` has one mapping per reported step."""
+
+    metrics: dict[str, float]
+    seconds: float = 0.0
+    epochs: int = 0
+    device: str = "cpu"
+    curve: tuple[dict[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why one trial failed: a cause, one line for the table, and the traceback (stored once)."""
+
+    cause: Cause
+    message: str
+    traceback: str = ""
+    retryable: bool = False  # a fault of the machine, not of the candidate
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One proposal and what became of it. Times are UTC seconds since 1970, durations monotonic."""
+
+    number: int
+    proposal: Proposal
+    state: State = State.QUEUED
+    measurement: Measurement | None = None
+    failure: Failure | None = None
+    attempts: int = 0
+    source: int | None = None  # number of the trial whose result was reused
+    key: str = ""  # reuse key
+    seed: int = 0
+    started: float | None = None
+    finished: float | None = None
+    worker: int | None = None
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture that was proposed."""
+        return self.proposal.architecture
+
+    def value(self, metric: str) -> float | None:
+        """The measured number, or None when there is none."""
+        return None if self.measurement is None else self.measurement.metrics.get(metric)
+
+
+class Objective(msgspec.Struct, frozen=True):
+    """One metric to be improved, or one limit to be kept (`limit` is set, `sense` says which side)."""
+
+    metric: str
+    direction: Literal["max", "min"]
+    limit: float | None = None
+    unit: str = ""
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether this is a limit rather than a goal."""
+        return self.limit is not None
+
+    def loss(self, value: float) -> float:
+        """The value turned so that smaller is better; not a number becomes +inf."""
+        if math.isnan(value):
+            return math.inf
+        return value if self.direction == "min" else -value
+
+    def kept(self, value: float | None) -> bool:
+        """Whether a limit is kept by the value (a goal is always kept; no number keeps no limit)."""
+        if self.limit is None:
+            return True
+        if value is None or math.isnan(value):
+            return False
+        return value < self.limit if self.direction == "min" else value > self.limit
+
+    def __str__(self) -> str:
+        if self.limit is not None:
+            return f"{self.metric} {'<' if self.direction == 'min' else '>'} {self.limit:g}"
+        return self.metric if self.metric in KNOWN_METRICS else f"{self.direction} {self.metric}"
+
+
+KNOWN_METRICS: dict[str, tuple[Literal["max", "min"], str]] = {
+    "accuracy": ("max", ""),
+    "loss": ("min", ""),
+    "rmse": ("min", ""),
+    "mae": ("min", ""),
+    "r2": ("max", ""),
+    "params": ("min", ""),
+    "macs": ("min", ""),
+    "latency_ms": ("min", "ms"),
+    "memory_mb": ("min", "MB"),
+    "seconds": ("min", "s"),
+}
+COST_METRICS = ("params", "macs", "memory_mb")  # known from the plan alone, before anything is built
+
+# scikit-learn's scorers are all "greater is better"; a test holds this table against the installed version.
+SCORERS = frozenset(
+    """accuracy balanced_accuracy average_precision top_k_accuracy matthews_corrcoef r2 explained_variance
+    f1 f1_macro f1_micro f1_weighted precision precision_macro precision_micro precision_weighted
+    recall recall_macro recall_micro recall_weighted jaccard jaccard_macro jaccard_micro jaccard_weighted
+    roc_auc roc_auc_ovr roc_auc_ovo roc_auc_ovr_weighted roc_auc_ovo_weighted
+    neg_log_loss neg_brier_score neg_mean_absolute_error neg_mean_squared_error neg_root_mean_squared_error
+    neg_mean_absolute_percentage_error neg_median_absolute_error neg_max_error
+    neg_mean_squared_log_error neg_root_mean_squared_log_error neg_mean_poisson_deviance
+    neg_mean_gamma_deviance d2_absolute_error_score d2_brier_score d2_log_loss_score""".split()
+)
+
+
+def objective(text: str | Objective) -> Objective:
+    """Read `"accuracy"`, `"min cost"`, `"max score"`, `"latency_ms < 2"` or `"f1 > 0.9"`.
+
+    Raises UsageError for anything else, and for an unknown metric written without its direction.
+    """
+    if isinstance(text, Objective):
+        return text
+    for sign, direction in (("<", "min"), (">", "max")):
+        name, found, bound = text.partition(sign)
+        if found:
+            name = name.strip()
+            try:
+                limit = float(bound.lstrip("=").strip())
+            except ValueError:
+                raise UsageError(f"objective {text!r}: {bound.strip()!r} is not a number; write for example 'latency_ms < 2'") from None
+            if not name.isidentifier() or math.isnan(limit):
+                raise UsageError(f"objective {text!r}: write it as 'metric {sign} number', for example 'latency_ms < 2'")
+            return Objective(name, direction, limit, _unit(name))  # type: ignore[arg-type]
+    words = text.split()
+    if len(words) == 2 and words[0] in ("min", "max") and words[1].isidentifier():
+        return Objective(words[1], words[0], None, _unit(words[1]))  # type: ignore[arg-type]
+    if len(words) == 1 and words[0] in KNOWN_METRICS:
+        return Objective(words[0], KNOWN_METRICS[words[0]][0], None, _unit(words[0]))
+    if len(words) == 1 and words[0] in SCORERS:
+        return Objective(words[0], "max")
+    raise UsageError(
+        f"objective {text!r} is not known: write 'max {text}' or 'min {text}' for a metric of your own, or one of "
+        f"{', '.join(KNOWN_METRICS)}, or the name of a scikit-learn scorer"
+    )
+
+
+def _unit(metric: str) -> str:
+    return KNOWN_METRICS[metric][1] if metric in KNOWN_METRICS else ""
+
+
+def objectives(texts: str | Objective | Iterable[str | Objective]) -> tuple[Objective, ...]:
+    """Read one or several objectives. Raises UsageError unless at least one of them is a goal."""
+    if isinstance(texts, (str, Objective)):
+        texts = (texts,)
+    read = tuple(objective(t) for t in texts)
+    if not any(not o.is_limit for o in read):
+        raise UsageError("objectives need at least one goal besides limits, for example ['accuracy', 'latency_ms < 2']")
+    names = [o.metric for o in read if not o.is_limit]
+    if len(set(names)) < len(names):
+        raise UsageError(f"an objective is given twice: {', '.join(names)}")
+    return read
+
+
+def goals(items: Sequence[Objective]) -> tuple[Objective, ...]:
+    """The objectives that are to be improved, without the limits."""
+    return tuple(o for o in items if not o.is_limit)
+
+
+def feasible(metrics: Mapping[str, float], items: Sequence[Objective]) -> bool:
+    """Whether the numbers keep every limit."""
+    return all(o.kept(metrics.get(o.metric)) for o in items)
+
+
+def losses(trial: Trial, items: Sequence[Objective]) -> tuple[float, ...] | None:
+    """The trial's goals, turned so that smaller is better; None when one was not measured."""
+    values = [trial.value(o.metric) for o in goals(items)]
+    if any(v is None for v in values):
+        return None
+    return tuple(o.loss(v) for o, v in zip(goals(items), values, strict=True) if v is not None)
+
+
+def dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether a is at least as good everywhere and better somewhere (smaller is better)."""
+    return all(x <= y for x, y in zip(a, b, strict=True)) and any(x < y for x, y in zip(a, b, strict=True))
+
+
+def candidates(trials: Iterable[Trial], items: Sequence[Objective]) -> list[Trial]:
+    """DONE trials with finite goals that keep all limits, at the highest fidelity reached."""
+    done = [t for t in trials if t.state is State.DONE and t.measurement is not None]
+    usable = [t for t in done if feasible(t.measurement.metrics, items) and _finite(losses(t, items))]  # type: ignore[union-attr]
+    if not usable:
+        return []
+    top = max(_rank(t.proposal.fidelity) for t in usable)
+    return [t for t in usable if _rank(t.proposal.fidelity) == top]
+
+
+def _finite(values: tuple[float, ...] | None) -> bool:
+    return values is not None and all(math.isfinite(v) for v in values)
+
+
+def _rank(fidelity: Fidelity) -> tuple[int, float, float]:
+    order = {"zero_cost": 0, "inherited": 1, "train": 2, "function": 2, "table": 2}
+    return order[fidelity.kind], fidelity.epochs * fidelity.data, fidelity.resolution or math.inf
+
+
+def best(trials: Iterable[Trial], items: Sequence[Objective]) -> Trial | None:
+    """The best candidate by the first goal; later goals, then the lower number, break ties."""
+    pool = candidates(trials, items)
+    return min(pool, key=lambda t: (losses(t, items) or (), t.number)) if pool else None
+
+
+def front(trials: Iterable[Trial], items: Sequence[Objective]) -> list[Trial]:
+    """The candidates that no other candidate dominates, sorted by the first goal."""
+    pool = [(losses(t, items) or (), t) for t in candidates(trials, items)]
+    kept = [(v, t) for v, t in pool if not any(dominates(w, v) for w, _ in pool)]
+    return [t for _, t in sorted(kept, key=lambda pair: (pair[0], pair[1].number))]
+
+
+def text_of(number: float) -> float | str:
+    """A finite number as it is, others as "nan", "inf" or "-inf" (JSON has no such numbers)."""
+    return number if math.isfinite(number) else repr(float(number))
+
+
+def jsonable(value: Any) -> Any:
+    """Plain data for JSON: records become mappings, numbers that are not finite become text."""
+    if isinstance(value, float):
+        return text_of(value)
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(v) for v in value]
+    return value

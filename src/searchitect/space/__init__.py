@@ -1,0 +1,4 @@
+"""Space."""
+from searchitect.space.architecture import Architecture
+
+__all__ = ["Architecture"]
