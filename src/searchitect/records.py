@@ -186,9 +186,13 @@ def objective(text: str | Objective) -> Objective:
             try:
                 limit = float(bound.lstrip("=").strip())
             except ValueError:
-                raise UsageError(f"objective {text!r}: {bound.strip()!r} is not a number; write for example 'latency_ms < 2'") from None
+                raise UsageError(
+                    f"objective {text!r}: {bound.strip()!r} is not a number; write for example 'latency_ms < 2'"
+                ) from None
             if not name.isidentifier() or math.isnan(limit):
-                raise UsageError(f"objective {text!r}: write it as 'metric {sign} number', for example 'latency_ms < 2'")
+                raise UsageError(
+                    f"objective {text!r}: write it as 'metric {sign} number', for example 'latency_ms < 2'"
+                )
             return Objective(name, direction, limit, _unit(name))  # type: ignore[arg-type]
     words = text.split()
     if len(words) == 2 and words[0] in ("min", "max") and words[1].isidentifier():
@@ -289,3 +293,33 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [jsonable(v) for v in value]
     return value
+
+
+class Score(msgspec.Struct, frozen=True):
+    """A metric over retraining seeds: mean, interval, the single values and how many there are."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    values: tuple[float, ...] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The comparison on unread test data. `difference` is winner minus baseline, in the metric's unit.
+
+    `words` is "better", "worse" or "cannot tell" (the interval from `low` to `high` holds zero);
+    `method` names the test, `sentence` says it to a person.
+    """
+
+    metric: str
+    winner: Score
+    baseline: Score | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    words: Literal["better", "worse", "cannot tell", "no baseline"]
+    test_items: int
+    level: float = 0.95
+    method: str = ""
+    sentence: str = ""

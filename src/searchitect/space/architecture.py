@@ -52,10 +52,14 @@ class Architecture(msgspec.Struct, frozen=True, eq=True):
             raise ArchitectureError(f"architecture format {body['format']!r}: this version reads format {FORMAT}")
         decisions = body["decisions"]
         if not isinstance(body["space"], str) or not isinstance(decisions, dict) or len(decisions) > LIMIT_DECISIONS:
-            raise ArchitectureError("not an architecture file: 'space' must be text, 'decisions' a mapping of names to plain values")
+            raise ArchitectureError(
+                "not an architecture file: 'space' must be text, 'decisions' a mapping of names to plain values"
+            )
         for name, value in decisions.items():
             if not isinstance(value, (str, int, float, bool, type(None))):
-                raise ArchitectureError(f"decision {name!r} holds {type(value).__name__}: only text, numbers, true, false and null are allowed")
+                raise ArchitectureError(
+                    f"decision {name!r} holds {type(value).__name__}: only text, numbers, true, false and null are allowed"
+                )
             if isinstance(value, float) and not math.isfinite(value):
                 raise ArchitectureError(f"decision {name!r} is not a finite number")
         return cls(body["space"], decisions)

@@ -1,0 +1,211 @@
+"""How many architectures a space holds, exactly, with ties and conditions; and uniform sampling of them.
+
+A space without decisions shared between branches is a tree: sums over options of products over children.
+Otherwise variable elimination (Dechter 1999) runs over one variable per decision whose values are
+"inactive" and the groups of options that bring in the same decisions. A product would be wrong with ties,
+and closing the ties one by one would be exponential in their number.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from searchitect.space.architecture import Scalar
+from searchitect.space.decision import Decision
+
+if TYPE_CHECKING:
+    from searchitect.space.moves import Draws
+
+OFF = -1  # the value of an inactive decision
+Table = dict[tuple[int, ...], int]
+Factor = tuple[tuple[str, ...], Table]
+
+
+class Size(msgspec.Struct, frozen=True):
+    """`finite` counts every Float as one value; `continuous` is how many Floats the space has."""
+
+    finite: int
+    continuous: int = 0
+
+    def __int__(self) -> int:
+        return self.finite
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.finite:,}"
+            if self.finite < 10**15
+            else f"{self.finite:.2e}"
+            if self.finite < 10**300
+            else "more than 1e300"
+        )
+        return f"{text} × {self.continuous} continuous" if self.continuous else text
+
+
+def size(roots: Sequence[Decision]) -> Size:
+    """The exact size of the space with these top decisions."""
+    everything = _all(roots)
+    continuous = sum(d.labels is None for d in everything)
+    return Size(_count(roots, everything, {}), continuous)
+
+
+def sample_uniform(roots: Sequence[Decision], draws: Draws) -> dict[str, Scalar]:
+    """One architecture, each with the same probability (Floats uniformly)."""
+    from searchitect.space.moves import draw_value
+
+    everything = _all(roots)
+    tree = _is_tree(roots, everything)
+    fixed: dict[str, int] = {}
+    chosen: dict[str, Scalar] = {}
+    weights: dict[str, int] = {}
+    stack = list(roots[::-1])
+    while stack:
+        decision = stack.pop()
+        if decision.name in chosen:
+            continue
+        if decision.labels is None:
+            chosen[decision.name] = draw_value(decision, draws)
+            continue
+        if decision.children is None:
+            i = draws.below(decision.n)
+        elif tree:
+            i = _pick([math.prod(_weight(c, weights) for c in kids) for kids in decision.children], draws)
+        else:
+            i = _pick([_count(roots, everything, fixed | {decision.name: j}) for j in range(decision.n)], draws)
+        fixed[decision.name] = i
+        chosen[decision.name] = decision.labels[i]
+        if decision.children is not None:
+            stack.extend(reversed(decision.children[i]))
+    return chosen
+
+
+def _pick(weights: Sequence[int], draws: Draws) -> int:
+    point = draws.below(sum(weights))
+    for i, weight in enumerate(weights):
+        point -= weight
+        if point < 0:
+            return i
+    raise AssertionError("a draw below the sum lies in one of the parts")
+
+
+def _all(roots: Sequence[Decision]) -> list[Decision]:
+    found: dict[str, Decision] = {}
+    stack = list(roots)
+    while stack:
+        decision = stack.pop()
+        if decision.name not in found:
+            found[decision.name] = decision
+            stack.extend(child for kids in decision.children or () for child in kids)
+    return list(found.values())
+
+
+def _is_tree(roots: Sequence[Decision], everything: Sequence[Decision]) -> bool:
+    """Whether no decision has two parents (or is both at the top and below)."""
+    above: dict[str, set[str]] = {root.name: {""} for root in roots}
+    for decision in everything:
+        for kids in decision.children or ():
+            for child in kids:
+                above.setdefault(child.name, set()).add(decision.name)
+    return all(len(parents) == 1 for parents in above.values())
+
+
+def _weight(decision: Decision, known: dict[str, int]) -> int:
+    if decision.children is None:
+        return max(decision.n, 1)
+    if decision.name not in known:
+        known[decision.name] = sum(math.prod(_weight(c, known) for c in kids) for kids in decision.children)
+    return known[decision.name]
+
+
+def _count(roots: Sequence[Decision], everything: Sequence[Decision], fixed: Mapping[str, int]) -> int:
+    if not fixed and _is_tree(roots, everything):
+        known: dict[str, int] = {}
+        return math.prod(_weight(root, known) for root in roots)
+    return _eliminate(_factors(roots, everything, fixed))
+
+
+def _groups(decision: Decision, fixed: Mapping[str, int]) -> list[tuple[frozenset[str], int]]:
+    """The options by what they bring in: (names of children, number of such options)."""
+    if decision.children is None:
+        return [(frozenset(), 1 if decision.name in fixed else max(decision.n, 1))]
+    tally: dict[frozenset[str], int] = {}
+    for i, kids in enumerate(decision.children):
+        if fixed.get(decision.name, i) == i:
+            names = frozenset(child.name for child in kids)
+            tally[names] = tally.get(names, 0) + 1
+    return list(tally.items())
+
+
+def _factors(roots: Sequence[Decision], everything: Sequence[Decision], fixed: Mapping[str, int]) -> list[Factor]:
+    groups = {d.name: _groups(d, fixed) for d in everything}
+    parents: dict[str, list[str]] = {d.name: [] for d in everything}
+    for name, options in groups.items():
+        for child in {c for names, _ in options for c in names}:
+            parents[child].append(name)
+    top = {root.name for root in roots}
+    factors: list[Factor] = []
+    for decision in everything:
+        name = decision.name
+        on = list(range(len(groups[name])))
+        if name in top:
+            factors.append(((name,), {(i,): groups[name][i][1] for i in on}))
+            continue
+        # active if any parent brings it in: a chain of two-valued helpers keeps each factor small
+        last = ""
+        for i, parent in enumerate(parents[name]):
+            here, table = f"{name}\0{i}", {}
+            values = [OFF, *range(len(groups[parent]))] if parent not in top else list(range(len(groups[parent])))
+            for value, before in itertools.product(values, (0, 1) if last else (0,)):
+                brings = value != OFF and name in groups[parent][value][0]
+                key = (value, before, int(brings or before)) if last else (value, int(brings))
+                table[key] = 1
+            factors.append(((parent, last, here) if last else (parent, here), table))
+            last = here
+        factors.append(((last, name), {(0, OFF): 1} | {(1, i): groups[name][i][1] for i in on}))
+    return factors
+
+
+def _eliminate(factors: list[Factor]) -> int:
+    """The sum over all assignments of the product of the factors; smallest joint scope first."""
+    result = 1
+    while factors:
+        scopes: dict[str, set[str]] = {}
+        for names, _ in factors:
+            for name in names:
+                scopes.setdefault(name, set()).update(names)
+        target = min(scopes, key=lambda name: (len(scopes[name]), name))
+        touched = [f for f in factors if target in f[0]]
+        factors = [f for f in factors if target not in f[0]]
+        joined = touched[0]
+        for other in touched[1:]:
+            joined = _join(joined, other)
+        names, table = joined
+        at = names.index(target)
+        summed: Table = {}
+        for key, count in table.items():
+            rest = key[:at] + key[at + 1 :]
+            summed[rest] = summed.get(rest, 0) + count
+        if len(names) == 1:
+            result *= summed.get((), 0)
+        else:
+            factors.append((names[:at] + names[at + 1 :], summed))
+    return result
+
+
+def _join(a: Factor, b: Factor) -> Factor:
+    shared = [name for name in a[0] if name in b[0]]
+    extra = [i for i, name in enumerate(b[0]) if name not in a[0]]
+    index: dict[tuple[int, ...], list[tuple[tuple[int, ...], int]]] = {}
+    for key, count in b[1].items():
+        match = tuple(key[b[0].index(name)] for name in shared)
+        index.setdefault(match, []).append((tuple(key[i] for i in extra), count))
+    table: Table = {}
+    for key, count in a[1].items():
+        match = tuple(key[a[0].index(name)] for name in shared)
+        for more, other in index.get(match, ()):
+            table[key + more] = count * other
+    return a[0] + tuple(b[0][i] for i in extra), table

@@ -1,0 +1,139 @@
+"""Spaces as JSON. Nodes are numbered, so that a node used twice (a tie) is still one node after reading."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from searchitect.errors import SpaceError
+from searchitect.space.nodes import FUNCTIONS, Choice, Float, Int, Layer, Node, Repeat, Subset
+
+FORMAT = 1
+LIMIT_NODES = 100_000
+LIMIT_TEXT = 50_000_000
+
+
+def to_json(root: Node, *, strict: bool = True) -> str:
+    """The definition as JSON text. `strict` refuses classes that a file cannot name."""
+    nodes: list[dict[str, Any]] = []
+    seen: dict[int, int] = {}
+    kept: list[Node] = []  # keeps ids valid
+
+    def write(value: Any) -> Any:
+        if isinstance(value, Node):
+            if id(value) not in seen:
+                body = _body(value, write, strict)
+                seen[id(value)] = len(nodes)
+                kept.append(value)
+                nodes.append(body)
+            return {"node": seen[id(value)]}
+        if isinstance(value, tuple):
+            return {"tuple": [write(item) for item in value]}
+        if isinstance(value, list):
+            return [write(item) for item in value]
+        if isinstance(value, dict):
+            return {"dict": [[key, write(item)] for key, item in value.items()]}
+        if isinstance(value, float) and not math.isfinite(value):
+            return {"float": repr(value)}
+        return value
+
+    top = write(root)
+    return json.dumps({"format": FORMAT, "nodes": nodes, "root": top["node"]}, sort_keys=True, allow_nan=False)
+
+
+def _body(node: Node, write: Any, strict: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {"kind": type(node).__name__}
+    if node.label:
+        body["label"] = node.label
+    if node.tie:
+        body["tie"] = node.tie
+    if isinstance(node, Layer):
+        if strict and "<locals>" in node.target:
+            raise SpaceError(
+                f"{node.target} is defined inside a function, so a file cannot name it: move it to the top of its module"
+            )
+        body |= {
+            "target": node.target,
+            "module": node.module,
+            "args": [[k, write(v)] for k, v in node.args.items()],
+        }
+    elif isinstance(node, Choice):
+        body |= {"options": [write(o) for o in node.options], "labels": list(node.labels)}
+    elif isinstance(node, Subset):
+        body |= {"options": [write(o) for o in node.options], "labels": list(node.labels), "k": node.k}
+    elif isinstance(node, Repeat):
+        body |= {"copies": [write(c) for c in node.copies], "low": node.low}
+    elif isinstance(node, Int):
+        body |= {"low": node.low, "high": node.high, "step": node.step, "log": node.log}
+    elif isinstance(node, Float):
+        body |= {"low": node.low, "high": node.high, "log": node.log}
+    return body
+
+
+def from_json(text: str, targets: Mapping[str, Any]) -> Node:
+    """The tree that `to_json` wrote. Imports nothing: targets stay names until the space is built.
+
+    Raises SpaceError for anything that is not such a file.
+    """
+    if len(text) > LIMIT_TEXT:
+        raise SpaceError(f"space file of {len(text)} bytes: at most {LIMIT_TEXT} are read")
+    try:
+        body = json.loads(text)
+        if body["format"] != FORMAT:
+            raise SpaceError(f"space format {body['format']!r}: this version reads format {FORMAT}")
+        if len(body["nodes"]) > LIMIT_NODES:
+            raise SpaceError(f"space of {len(body['nodes'])} nodes: at most {LIMIT_NODES} are read")
+        nodes: list[Node] = []
+        for entry in body["nodes"]:
+            nodes.append(_node(entry, nodes, targets))
+        return nodes[_index(body["root"], nodes)]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise SpaceError(f"not a space file: {type(error).__name__}: {error}") from None
+
+
+def _index(value: Any, nodes: list[Node]) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(nodes):
+        raise ValueError(f"node {value!r} is not there yet")
+    return value
+
+
+def _read(value: Any, nodes: list[Node]) -> Any:
+    if isinstance(value, list):
+        return [_read(item, nodes) for item in value]
+    if isinstance(value, dict):
+        ((kind, inner),) = value.items()
+        if kind == "node":
+            return nodes[_index(inner, nodes)]
+        if kind == "tuple":
+            return tuple(_read(item, nodes) for item in inner)
+        if kind == "dict":
+            return {str(key): _read(item, nodes) for key, item in inner}
+        if kind == "float" and inner in ("inf", "-inf"):
+            return float(inner)
+        raise ValueError(f"unknown value {kind!r}")
+    return value
+
+
+def _node(body: dict[str, Any], nodes: list[Node], targets: Mapping[str, Any]) -> Node:
+    kind, names = body["kind"], {"label": body.get("label"), "tie": body.get("tie")}
+    if kind == "Layer":
+        target = str(body["target"])
+        args = {str(key): _read(value, nodes) for key, value in body["args"]}
+        function = FUNCTIONS.get(target) or targets.get(target)
+        return Layer(target, args, module=body["module"] is True, function=function, **names)
+    if kind == "Choice":
+        options = [_read(o, nodes) for o in body["options"]]
+        if len(options) != len(body["labels"]) or not options:
+            raise ValueError("a choice needs one label for each option")
+        return Choice(options, body["labels"], **names)
+    if kind == "Subset":
+        return Subset([_read(o, nodes) for o in body["options"]], body["labels"], int(body["k"]), **names)
+    if kind == "Repeat":
+        return Repeat([_read(c, nodes) for c in body["copies"]], int(body["low"]), **names)
+    if kind == "Int":
+        return Int(int(body["low"]), int(body["high"]), int(body["step"]), log=bool(body["log"]), **names)
+    if kind == "Float":
+        return Float(float(body["low"]), float(body["high"]), log=bool(body["log"]), **names)
+    raise ValueError(f"unknown kind of node {kind!r}")

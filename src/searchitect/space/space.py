@@ -1,0 +1,186 @@
+"""The user's object for a search space: one tree of nodes, and everything that is asked of it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+from searchitect.errors import ArchitectureError, SpaceError
+from searchitect.space import canonical, count, drawing, encoding, moves, serial
+from searchitect.space.architecture import Architecture, Scalar
+from searchitect.space.compile import Compiled
+from searchitect.space.decision import Decision, Plan
+from searchitect.space.moves import Draws
+from searchitect.space.nodes import Node, describe, is_module
+
+
+class Space:
+    """What may be chosen.
+
+    root:     the network as a tree of nodes (a module, not a value).
+    name:     how the space is called in reports.
+    baseline: the architecture (decisions by name) or zero-argument factory of a hand-made network that a
+              search must beat.
+
+    Raises SpaceError when the tree cannot be a space: no module at the root, two decisions with one
+    name, options that differ under one tie, a node that contains itself.
+    """
+
+    def __init__(self, root: Any, *, name: str = "", baseline: Any = None) -> None:
+        if not is_module(root):
+            raise SpaceError(
+                f"a space describes a module, got {describe(root)}: write for example Space(L.Sequential(...))"
+            )
+        self.root: Node = root
+        self.name = name
+        self.baseline = baseline
+        self._compiled = Compiled(root)
+        self.roots = self._compiled.roots
+        self.by_name: dict[str, Decision] = self._compiled.by_name
+        self.decisions: tuple[Decision, ...] = tuple(self.by_name.values())
+        self.targets: dict[str, Any] = self._compiled.targets
+        flat = all(d.children is None for d in self.decisions) and len(self.roots) == len(self.decisions)
+        self.flat_total = self._flat_total() if flat else 0
+        self.flat_parts = [(d.name, d.labels, d.n) for d in self.decisions if d.labels is not None]
+
+    def _flat_total(self) -> int:
+        """The number of architectures when one uniform draw serves all decisions, else 0."""
+        uniform = not any(d.log or d.labels is None for d in self.decisions)
+        return math.prod(d.n for d in self.decisions) if uniform else 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that name the definition; stored with every architecture."""
+        text = serial.to_json(self.root, strict=False)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    @property
+    def ties(self) -> list[str]:
+        """Names of the decisions that stand in several places."""
+        return list(self._compiled.ties)
+
+    @cached_property
+    def size(self) -> count.Size:
+        """The exact number of architectures, with ties and conditions (`count.Size`)."""
+        return count.size(self.roots)
+
+    # -- one walk ------------------------------------------------------------------------------------
+
+    def trace(self, decide: Callable[[Decision], Scalar]) -> dict[str, Scalar]:
+        """The one walk: ask `decide` for the value of each active decision, in order; tied ones once."""
+        chosen: dict[str, Scalar] = {}
+        stack = list(self.roots[::-1])
+        while stack:
+            decision = stack.pop()
+            if decision.name in chosen:
+                continue
+            value = decide(decision)
+            chosen[decision.name] = value
+            if decision.children is not None:
+                stack.extend(reversed(decision.children[decision.position(value)]))
+        return chosen
+
+    # -- moves ---------------------------------------------------------------------------------------
+
+    def sample(self, draws: Draws | int, *, by: Literal["branch", "architecture"] = "branch") -> Architecture:
+        """A random architecture; `draws` is a stream of `searchitect.seeds` or a seed.
+
+        "branch" draws each decision uniformly among its options; "architecture" is uniform over all
+        architectures (exact, slower).
+        """
+        return moves.sample(self, moves.draws_of(draws), by)
+
+    def mutate(self, architecture: Architecture, draws: Draws | int) -> Architecture:
+        """Change one active decision; never returns its input. Raises SpaceError in a space of one point."""
+        return moves.mutate(self, architecture, moves.draws_of(draws))
+
+    def cross(self, first: Architecture, second: Architecture, draws: Draws | int) -> Architecture:
+        """A child that takes each decision from one of two parents; always valid."""
+        return moves.cross(self, first, second, moves.draws_of(draws))
+
+    def neighbours(self, architecture: Architecture, draws: Draws | int = 0) -> Iterator[Architecture]:
+        """All architectures that differ in one decision (numbers: by one step), each once.
+
+        Decisions that become active are drawn from `draws`. Floats take one step up and one down.
+        """
+        return moves.neighbours(self, architecture, moves.draws_of(draws))
+
+    def enumerate(self) -> Iterator[Architecture]:
+        """Every architecture once. Raises SpaceError for a space with a Float."""
+        return moves.enumerate_all(self)
+
+    # -- one architecture ----------------------------------------------------------------------------
+
+    def architecture(self, decisions: Mapping[str, Scalar]) -> Architecture:
+        """An architecture from decisions by name. Raises ArchitectureError naming the first wrong one."""
+        return self.validate(Architecture(self.fingerprint, dict(decisions)))
+
+    def validate(self, architecture: Architecture) -> Architecture:
+        """Raises ArchitectureError unless exactly the active decisions are there with allowed values."""
+        if architecture.space != self.fingerprint:
+            raise ArchitectureError(
+                f"the architecture belongs to space {architecture.space}, not to {self.name or 'this space'} ({self.fingerprint})"
+            )
+        given = architecture.decisions
+
+        def decide(decision: Decision) -> Scalar:
+            if decision.name not in given:
+                raise ArchitectureError(f"decision {decision.name!r} is missing; allowed is {decision.allowed()}")
+            decision.check(given[decision.name])
+            return given[decision.name]
+
+        active = self.trace(decide)
+        for name in given:
+            if name not in active:
+                why = "is not active here" if name in self.by_name else "does not exist in this space"
+                raise ArchitectureError(f"decision {name!r} {why}")
+        return architecture
+
+    def plan(self, architecture: Architecture, outputs: int | None = None) -> Plan:
+        """What to build. Without `outputs` the number of outputs stays a symbol."""
+        plan: Plan = self._compiled.template(architecture.decisions, outputs)
+        return plan
+
+    def key(self, architecture: Architecture, *, zero_preserving: bool = False) -> str:
+        """The canonical key: equal keys never belong to different functions (see `canonical.py`)."""
+        return canonical.key(self.plan(architecture), zero_preserving=zero_preserving)
+
+    def encode(self, architecture: Architecture) -> list[float]:
+        """A vector of fixed length; `features` names its entries."""
+        return encoding.encode(self.decisions, architecture)
+
+    @property
+    def features(self) -> list[str]:
+        """What each entry of `encode` means."""
+        return encoding.features(self.decisions)
+
+    def draw(self, architecture: Architecture | None = None, *, width: int = 80) -> str:
+        """The space, or one architecture, as a text drawing."""
+        if architecture is None:
+            return drawing.draw_space(self.root, width)
+        return drawing.draw_plan(self.plan(architecture), width)
+
+    # -- files ---------------------------------------------------------------------------------------
+
+    def to_json(self) -> str:
+        """The definition as JSON. Raises SpaceError for classes defined inside functions."""
+        return serial.to_json(self.root)
+
+    @classmethod
+    def from_json(cls, text: str, *, name: str = "", targets: Mapping[str, Any] | None = None) -> Space:
+        """Read what `to_json` wrote; imports nothing. `targets` brings the user's classes by their path."""
+        return cls(serial.from_json(text, targets or {}), name=name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        text = serial.to_json(self.root, strict=False)
+        return _restore, (text, self.name, self.targets, self.baseline)
+
+    def __repr__(self) -> str:
+        return f"<Space {self.name or self.fingerprint}: {self.size} architectures, {len(self.decisions)} decisions>"
+
+
+def _restore(text: str, name: str, targets: dict[str, Any], baseline: Any) -> Space:
+    return Space(serial.from_json(text, targets), name=name, baseline=baseline)

@@ -1,0 +1,255 @@
+"""How a space is written: `lazy`, `one_of`, `subset`, `repeat`, `integer`, `real`, `named`, `OUTPUTS`."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, TypeVar
+
+from searchitect.errors import SpaceError
+from searchitect.space.nodes import Choice, Float, Int, Layer, Node, Repeat, Subset, describe, is_module
+
+N = TypeVar("N", bound=Node)
+PLAIN = (str, int, float, bool, type(None))
+_SHORT = (
+    "torch.nn",
+    "searchitect.nets",
+)  # a class found here is named by this path, whatever file defines it
+
+OUTPUTS = Layer("searchitect.OUTPUTS", {}, module=False)
+"""The number of outputs that the data ask for (classes, or target columns)."""
+
+
+def lazy(thing: Any, *, module: bool | None = None) -> Any:
+    """Describe now, build later: wraps a Python module, a class or a function.
+
+    `L = lazy(torch.nn)` gives torch's own names; `lazy(MyBlock)(width=one_of(32, 64))` describes a block
+    of the user's. `module` says whether a *function* returns a module (default: it returns a plain value).
+    """
+    if isinstance(thing, ModuleType):
+        return _Names(thing)
+    if not callable(thing):
+        raise SpaceError(f"lazy() takes a Python module, a class or a function, got {thing!r}")
+    return _Writer(thing, _target(thing), _makes_module(thing) if module is None else module)
+
+
+class _Names:
+    """The names of a Python module, each as a writer."""
+
+    def __init__(self, source: ModuleType) -> None:
+        self._source = source
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._source, name, None)
+        if found is None:
+            raise AttributeError(f"{self._source.__name__} has no {name!r}")
+        if isinstance(found, ModuleType):
+            return _Names(found)
+        if not callable(found):
+            return found
+        return _Writer(found, _target(found), _makes_module(found))
+
+
+class _Writer:
+    """Called with arguments, some of them nodes, it gives the Layer that describes the call."""
+
+    def __init__(self, function: Any, target: str, module: Any) -> None:
+        if not isinstance(module, bool):  # Python calls this as a metaclass for `class Block(L.Module)`
+            raise SpaceError(
+                f"class {function}: a description cannot be a base class. Derive from the real torch.nn.Module "
+                "and wrap the finished class: lazy(MyBlock)(...)"
+            )
+        self._function, self._target, self._module = function, target, module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Layer:
+        caller = sys._getframe(1)
+        if caller.f_code.co_name == "__init__" and _makes_module(type(caller.f_locals.get("self"))):
+            raise SpaceError(
+                f"{self._target} is described inside {type(caller.f_locals['self']).__name__}.__init__: use the real class there. "
+                "Choices belong in constructor arguments: lazy(MyBlock)(width=one_of(32, 64))"
+            )
+        return Layer(self._target, self._bind(args, kwargs), module=self._module, function=self._function)
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            signature = inspect.signature(self._function)
+        except (TypeError, ValueError):
+            raise SpaceError(f"{self._target} shows no signature; wrap it in a function of your own") from None
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise SpaceError(f"{self._target}{signature}: {error}") from None
+        bound.apply_defaults()
+        stored: dict[str, Any] = {}
+        for name, value in bound.arguments.items():
+            kind = signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                stored["*"] = tuple(_plain(item, f"{self._target} argument {i}") for i, item in enumerate(value))
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                stored |= {key: _plain(item, f"{self._target} argument {key!r}") for key, item in value.items()}
+            elif value is not signature.parameters[name].default or _is_plain(value):
+                stored[name] = _plain(value, f"{self._target} argument {name!r}")
+        return stored
+
+
+def one_of(*options: Any, name: str | None = None, tie: str | None = None, **labelled: Any) -> Choice:
+    """Exactly one of the options, which may be modules, values or further nodes.
+
+    Module options are known by their keyword or class name, values by themselves. A choice with one
+    option is no decision. Raises SpaceError without options or when two are the same.
+    """
+    everything = [*options, *labelled.values()]
+    if not everything:
+        raise SpaceError("one_of() needs at least one option")
+    values = [_plain(option, "one_of() option") for option in everything]
+    return Choice(values, _labels(values, list(labelled), "one_of"), label=name, tie=tie)
+
+
+def subset(*options: Any, k: int, name: str | None = None, tie: str | None = None, **labelled: Any) -> Subset:
+    """Exactly `k` of the options (modules), in written order.
+
+    Built as one module that gives each member the same input and returns the list of their outputs.
+    """
+    everything = [*options, *labelled.values()]
+    if not isinstance(k, int) or not 1 <= k <= len(everything):
+        raise SpaceError(
+            f"subset(k={k!r}) of {len(everything)} options: k must be a whole number from 1 to {len(everything)}"
+        )
+    for option in everything:
+        if not is_module(option):
+            raise SpaceError(f"subset() chooses among modules, got {describe(option)}")
+    labels = [str(label) for label in _labels(everything, list(labelled), "subset")]
+    if any("+" in label for label in labels):
+        raise SpaceError(f"subset() labels may not hold '+': {', '.join(labels)}")
+    if math.comb(len(everything), k) > 100_000:
+        raise SpaceError(
+            f"subset(k={k}) of {len(everything)} has more than 100,000 outcomes; write several smaller ones"
+        )
+    return Subset(everything, labels, k, label=name, tie=tie)
+
+
+def repeat(what: Any, low: int, high: int | None = None, *, name: str | None = None, tie: str | None = None) -> Repeat:
+    """`low` to `high` copies one after the other.
+
+    A callable is called once per copy (with the copy's index if it takes an argument) and gives
+    *independent* copies; a node gives *tied* copies: the same decisions in each, never shared weights.
+    """
+    high = low if high is None else high
+    if not (isinstance(low, int) and isinstance(high, int)) or not 0 <= low <= high or high < 1 or high > 10_000:
+        raise SpaceError(
+            f"repeat(..., {low!r}, {high!r}): write whole numbers with 0 <= low <= high and 1 <= high <= 10,000"
+        )
+    if isinstance(what, Node):
+        copies = [what] * high
+    elif callable(what):
+        make: Callable[..., Any] = what
+        copies = [make(i) for i in range(high)] if _takes_index(make) else [make() for _ in range(high)]
+    else:
+        raise SpaceError(f"repeat() takes a node (tied copies) or a callable (independent copies), got {what!r}")
+    for copy in copies:
+        if not is_module(copy):
+            raise SpaceError(f"repeat() repeats modules, got {describe(copy)}")
+    return Repeat(copies, low, label=name, tie=tie)
+
+
+def integer(
+    low: int, high: int, step: int = 1, *, log: bool = False, name: str | None = None, tie: str | None = None
+) -> Int:
+    """A whole number from `low` to `high`, both included. `log` samples and mutates on a log scale."""
+    if not all(isinstance(v, int) and not isinstance(v, bool) for v in (low, high, step)) or low > high or step < 1:
+        raise SpaceError(f"integer({low!r}, {high!r}, {step!r}): write whole numbers with low <= high and step >= 1")
+    if log and low < 1:
+        raise SpaceError(f"integer({low}, {high}, log=True): a log scale needs low >= 1")
+    return Int(low, low + (high - low) // step * step, step, log=log, label=name, tie=tie)
+
+
+def real(low: float, high: float, *, log: bool = False, name: str | None = None, tie: str | None = None) -> Float:
+    """A real number from `low` to `high`. `log` samples and mutates on a log scale."""
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise SpaceError(f"real({low!r}, {high!r}): write finite numbers with low < high")
+    if log and low <= 0:
+        raise SpaceError(f"real({low}, {high}, log=True): a log scale needs low > 0")
+    return Float(float(low), float(high), log=log, label=name, tie=tie)
+
+
+def named(name: str, node: N) -> N:
+    """Label a node inside its scope, in place (a labelled copy would no longer be tied)."""
+    if not isinstance(node, Node):
+        raise SpaceError(f"named({name!r}, {node!r}): only nodes of a space can be named")
+    if node.label not in (None, name):
+        raise SpaceError(f"{describe(node)} is already named; it cannot also be {name!r}")
+    Node.__init__(node, name, node.tie)
+    return node
+
+
+def _labels(values: list[Any], keywords: list[str], who: str) -> list[Any]:
+    given = len(values) - len(keywords)
+    labels: list[Any] = []
+    for value, keyword in itertools.zip_longest(values, [None] * given + list(keywords)):
+        if keyword is not None:
+            labels.append(keyword)
+        elif isinstance(value, Node):
+            base = describe(value) if isinstance(value, Layer) else value.label or type(value).__name__
+            labels.append(_unused(base, labels))
+        else:
+            labels.append(value if isinstance(value, PLAIN) else str(value))
+    for i, label in enumerate(labels):
+        if label in labels[:i]:
+            raise SpaceError(f"{who}() has the option {label!r} twice (1, 1.0 and True count as the same)")
+    return labels
+
+
+def _unused(base: str, taken: list[Any]) -> str:
+    if base not in taken:
+        return base
+    return next(f"{base}#{i}" for i in itertools.count(2) if f"{base}#{i}" not in taken)
+
+
+def _plain(value: Any, where: str) -> Any:
+    if isinstance(value, Node):
+        return value
+    if isinstance(value, (_Writer, _Names)):
+        raise SpaceError(f"{where} is the class itself: call it, for example L.ReLU()")
+    if not _is_plain(value):
+        raise SpaceError(
+            f"{where} is {type(value).__name__}: only nodes, text, numbers, true, false, None and lists, tuples or "
+            "dicts of them can be described. For a finished module write a class or function and wrap it in lazy()"
+        )
+    return value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, float) and math.isnan(value):
+        return False
+    return type(value) in PLAIN or isinstance(value, Node)
+
+
+def _takes_index(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
+
+
+def _makes_module(thing: Any) -> bool:
+    return isinstance(thing, type) and any(base.__module__ == "torch.nn.modules.module" for base in thing.__mro__)
+
+
+def _target(thing: Any) -> str:
+    name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
+    if name is None:
+        raise SpaceError(f"lazy() cannot name {thing!r}; wrap a class or a function")
+    for short in _SHORT:
+        if getattr(sys.modules.get(short), name, None) is thing:
+            return f"{short}.{name}"
+    return f"{thing.__module__}.{name}"
