@@ -141,7 +141,9 @@ class Compiled:
         return (lambda v, o: members(combos[index[v[name]]], v, o)), (decision,)
 
     def _repeat(self, node: Repeat, path: str) -> tuple[Template, tuple[Decision, ...]]:
-        parts = self._parts(node, path)
+        # each copy is a scope of its own, so that a label inside is not taken twice
+        places = [(copy, ".".join(p for p in (path, str(i), copy.label) if p)) for i, copy in enumerate(node.copies)]
+        parts = [self._walk(copy, place) for copy, place in places]
         templates = [t for t, _ in parts]
 
         def copies(count: int, v: Values, o: int | None) -> Plan:

@@ -1,0 +1,81 @@
+"""What every strategy is given and must do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from searchitect.errors import SpaceError
+from searchitect.records import Fidelity, Objective, Proposal, Trial, losses
+from searchitect.space import Architecture, Space
+
+ATTEMPTS = 1000  # draws in a row that break a limit before a space counts as almost empty
+
+
+class Setting(NamedTuple):
+    """What a strategy may know: the space, the objectives, the study's seed and the fidelity to propose.
+
+    `feasible` says without building whether an architecture can be built and keeps the limits known
+    beforehand (None: all can); proposals must be feasible.
+    """
+
+    space: Space
+    objectives: Sequence[Objective]
+    seed: int
+    fidelity: Fidelity = Fidelity()
+    feasible: Callable[[Architecture], bool] | None = None
+
+
+class Strategy(ABC):
+    """Proposes and listens. Concrete strategies are final: share steps as functions, not by subclassing.
+
+    Contract (`searchitect.testing.StrategyContract`): all randomness comes from `seeds.stream` keyed by the
+    study's seed and the number of the draw; the state is a fold over asked and told events; `ask(2)` equals
+    `ask(1)` twice; tells may come in any order, late, failed, or for architectures never asked for.
+    """
+
+    @abstractmethod
+    def __init__(self, setting: Setting) -> None: ...
+
+    @abstractmethod
+    def ask(self, n: int = 1) -> list[Proposal]:
+        """`n` feasible proposals. Raises SpaceError when the limits leave (almost) nothing to propose."""
+
+    @abstractmethod
+    def tell(self, trial: Trial) -> None:
+        """What became of a trial: DONE, FAILED or PRUNED, own or the user's."""
+
+
+def first_feasible(setting: Setting, draw: Callable[[int], Architecture]) -> Architecture:
+    """`draw(attempt)` until one is feasible. Raises SpaceError after 1,000 in a row are not."""
+    feasible = setting.feasible
+    if feasible is None:
+        return draw(0)
+    for attempt in range(ATTEMPTS):
+        architecture = draw(attempt)
+        if feasible(architecture):
+            return architecture
+    limits = ", ".join(str(o) for o in setting.objectives if o.is_limit) or "what can be built"
+    raise SpaceError(
+        f"the space is almost empty: {ATTEMPTS} architectures in a row break its limits ({limits}). "
+        "Loosen a limit or widen the space"
+    )
+
+
+def violation(trial: Trial, objectives: Sequence[Objective]) -> float:
+    """By how much the limits are broken, as a sum of relative excesses; 0 when all are kept."""
+    total = 0.0
+    for o in objectives:
+        if o.limit is not None and not o.kept(value := trial.value(o.metric)):
+            excess = abs(value - o.limit) / max(abs(o.limit), 1e-12) if value is not None else 1.0
+            total += excess if excess > 0 else 1e-12  # exactly at a strict limit
+    return total
+
+
+def fitness(trial: Trial, objectives: Sequence[Objective]) -> tuple[float, tuple[float, ...]] | None:
+    """(violation of limits, goals turned so that smaller is better), or None when a goal was not measured."""
+    values = losses(trial, objectives)
+    if values is None:
+        return None
+    return violation(trial, objectives) if any(o.is_limit for o in objectives) else 0.0, values
