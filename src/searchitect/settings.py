@@ -1,0 +1,262 @@
+"""Every option of a search that is plain data: one record for Python, TOML files and the command line.
+
+Each field carries its meaning and an example, from which the command line, the commented file of
+`searchitect init` and the documentation are made. A value is checked when the record is made, wherever it
+came from; what is missing stands for "choose for me" and is chosen when the data are known.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import shlex
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from searchitect.errors import UsageError
+from searchitect.records import objectives as read_objectives
+
+UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
+LARGEST_FILE = 1 << 20  # bytes of a configuration file
+MERGED = ("recipe", "strategy_options")  # tables: later layers add keys instead of replacing the whole
+_BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
+Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Word = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+def _about(description: str, example: Any = None) -> msgspec.Meta:
+    return msgspec.Meta(description=description, examples=None if example is None else [example])
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All options of a search. Raises UsageError, naming the option, for a value that is not allowed."""
+
+    # fmt: off
+    data: Annotated[str | None, _about(
+        "what to learn from: digits, iris, wine, breast_cancer, diabetes, a file.npz or table.csv, or a folder "
+        "of idx or CIFAR-10 files", "digits")] = None
+    target: Annotated[str | None, _about("name of the column (or array) to predict, for tables", "y")] = None
+    task: Annotated[Literal["classification", "regression"] | None, _about(
+        "kind of prediction; left out, it is read off the target", "classification")] = None
+    space: Annotated[str | None, _about(
+        "the search space: a ready one (see `searchitect spaces`), module:object or FILE.py:object; left out, "
+        "it is chosen by the kind of data", "cnn")] = None
+    budget: Annotated[str | None, _about(
+        "time for everything, the final training and the test included: 90s, 3m, 1h30m, or seconds", "3m")] = None
+    trials: Annotated[Count | None, _about("number of networks to try", 20)] = None
+    epochs: Annotated[Count | None, _about(
+        "epochs of one trial; left out, they are chosen to suit the time", 3)] = None
+    objectives: Annotated[list[str], _about(
+        "what to improve, and limits to keep: accuracy, 'latency_ms < 2', 'min cost', 'max score'; left out, "
+        "accuracy for classes and rmse for numbers", ["accuracy", "latency_ms < 2"])] = []
+    strategy: Annotated[Word, _about("how to search (see `searchitect strategies`)")] = "auto"
+    strategy_options: Annotated[dict[str, Any], _about(
+        "options of the strategy by name", {"population": 20})] = {}
+    baseline: Annotated[str | None, _about(
+        "network to beat, as a function without arguments: module:object or FILE.py:object; left out, the "
+        "space's own", "model.py:make")] = None
+    workers: Annotated[Count | None, _about(
+        "trials at the same time; left out, it is chosen by the machine", 2)] = None
+    threads: Annotated[Count | None, _about("threads of one worker; left out, cores / workers", 1)] = None
+    executor: Annotated[Literal["serial", "processes"] | None, _about(
+        "where trials run: serial (in this process) or processes", "processes")] = None
+    seed: Annotated[Seed, _about("every random draw depends on it")] = 0
+    path: Annotated[str | None, _about("folder of the study; left out, runs/NAME", "runs/first")] = None
+    name: Annotated[str | None, _about(
+        "name of the study; left out, made of data, space and a number", "first")] = None
+    finalize: Annotated[bool, _about(
+        "retrain the best and compare them with the baseline on unread test data")] = True
+    seeds: Annotated[Count, _about("retrainings of each finalist; an interval needs 3")] = 3
+    limit_train: Annotated[Count | None, _about("use at most that many training rows", 10_000)] = None
+    validation: Annotated[Share, _about("share of the rows to choose networks by")] = 0.2
+    test: Annotated[Share, _about("share of the rows kept unread until the end")] = 0.2
+    recipe: Annotated[dict[str, Any], _about(
+        "how networks are trained; left out, it suits the data", {"lr": 0.003, "optimizer": "adamw"})] = {}
+    time_limit: Annotated[Seconds | None, _about("seconds after which one trial is ended", 300.0)] = None
+    memory_mb: Annotated[Count | None, _about("megabytes one trial may use", 4_000)] = None
+    device: Annotated[Word, _about("where networks are trained: auto, cpu, cuda, mps")] = "auto"
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        for name, kind in _types().items():
+            value = getattr(self, name)
+            try:
+                msgspec.structs.force_setattr(self, name, msgspec.convert(value, kind))
+            except msgspec.ValidationError as error:
+                raise UsageError(f"{name} = {_short(value)}: {_in_words(error, kind)}") from None
+        if self.budget is not None:
+            parse_budget(self.budget)
+        if self.objectives:
+            read_objectives(self.objectives)
+        if self.validation + self.test >= 1:
+            raise UsageError(
+                f"validation = {self.validation:g} and test = {self.test:g} leave nothing to train on; "
+                "their sum must be below 1 (usual: 0.2 each)"
+            )
+        if self.time_limit is not None and not math.isfinite(self.time_limit):
+            raise UsageError("time_limit must be a finite number of seconds; leave it out for no limit")
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """The budget in seconds, or None where none was set."""
+        return None if self.budget is None else parse_budget(self.budget)
+
+
+@cache
+def _types() -> dict[str, Any]:
+    return get_type_hints(Settings, include_extras=True)
+
+
+def names() -> tuple[str, ...]:
+    """The names of all options, in their order."""
+    return Settings.__struct_fields__
+
+
+def description(name: str) -> str:
+    """What an option means, in one sentence."""
+    return str(_types()[name].__metadata__[-1].description)
+
+
+def example(name: str) -> Any:
+    """A usable value of an option: its example, or its default where that says enough."""
+    shown = _types()[name].__metadata__[-1].examples
+    return shown[0] if shown else default(name)
+
+
+def default(name: str) -> Any:
+    """The value that stands when nothing is said; None means that it is chosen when the data are known."""
+    return getattr(Settings(), name)
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """The allowed words of an option that has a few of them, else nothing."""
+    return _words(_types()[name])
+
+
+def _words(kind: Any) -> tuple[str, ...]:
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(w for part in get_args(kind) for w in _words(part))
+
+
+def parse_budget(text: str | float) -> float:
+    """Seconds of "3m", "90s", "1h30m", "1.5h", "2d" or "10" (seconds). Raises UsageError for anything else."""
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
+        seconds = float(text)
+    else:
+        cleaned = str(text).strip().lower().replace(" ", "")
+        found = _BUDGET.fullmatch(cleaned)
+        if not cleaned or found is None:
+            raise UsageError(f"budget {_short(text)} is not a time: write 90s, 3m, 1h30m, 2d or plain seconds")
+        seconds = sum(float(n or 0) * unit for n, unit in zip(found.groups(), UNITS.values(), strict=True))
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise UsageError(f"budget {_short(text)} must be longer than nothing: write for example 90s or 3m")
+    return seconds
+
+
+def from_mapping(values: Mapping[str, Any]) -> Settings:
+    """The record of these options. Raises UsageError for unknown names (with the nearest one) and values."""
+    known = names()
+    for name in values:
+        if name not in known:
+            raise UsageError(f"{_short(name)} is not an option{_suggestion(name, known)}")
+    given = dict(values)
+    budget = given.get("budget")
+    if isinstance(budget, (int, float)) and not isinstance(budget, bool):
+        given["budget"] = f"{budget}s"
+    if isinstance(given.get("objectives"), str):
+        given["objectives"] = [given["objectives"]]
+    return Settings(**given)
+
+
+def merge(*layers: Mapping[str, Any]) -> Settings:
+    """One record of several mappings; later ones win, and add to `recipe` and `strategy_options` by key."""
+    together: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            before = together.get(name)
+            if name in MERGED and isinstance(before, Mapping) and isinstance(value, Mapping):
+                together[name] = {**before, **value}
+            else:
+                together[name] = value
+    return from_mapping(together)
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """The options in a TOML file, checked. Raises UsageError that names the file and the option."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UsageError(f"{path} is larger than 1 MB, which is not a configuration; see `searchitect init`")
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}; `searchitect init {path}` writes a new one") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not a TOML file: {error}; compare with `searchitect init -`") from None
+    try:
+        from_mapping(values)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+    return values
+
+
+def flag(name: str) -> str:
+    """The option's name on the command line: "--time-limit" for time_limit, "--objective" for objectives."""
+    singular = {"objectives": "objective", "strategy_options": "strategy-option"}
+    return "--" + singular.get(name, name.replace("_", "-"))
+
+
+def command_line(settings: Settings) -> str:
+    """The command that repeats a search with these settings; only what differs from the defaults."""
+    parts = ["searchitect", "search"]
+    for name in names():
+        value = getattr(settings, name)
+        if value == default(name):
+            continue
+        if isinstance(value, bool):
+            parts.append(flag(name) if value else "--no-" + flag(name)[2:])
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                parts += [flag(name), f"{key}={_plain(item)}"]
+        else:
+            for item in value if isinstance(value, list) else [value]:
+                parts += [flag(name), _plain(item)]
+    return shlex.join(parts)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; the options are {', '.join(known)}"
+
+
+def _in_words(error: msgspec.ValidationError, kind: Any) -> str:
+    """msgspec's message in the words of the rest, and the allowed words where these are few."""
+    words = _words(kind)
+    if words:
+        return f"expected {' or '.join(words)}"
+    text = str(error).replace("`", "").replace(" | null", "").replace("null", "nothing")
+    for theirs, ours in (("int", "a whole number"), ("float", "a number"), ("str", "text"), ("bool", "true or false"),
+                         ("object", "names with values"), ("array", "a list")):  # fmt: skip
+        text = re.sub(rf"\b{theirs}\b", ours, text)
+    return text[:1].lower() + text[1:]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
