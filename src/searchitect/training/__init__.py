@@ -1,1 +1,60 @@
-"""training."""
+"""From data to a trained module and its figures. Takes an `nn.Module`; knows nothing of spaces or studies.
+
+`load` reads and checks data, `split.split` cuts it (import it from there), `prepare` makes tensors, `fit` trains,
+`predict` and `score` measure. Names are imported when first used, so looking at this package does not load torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from searchitect.training.arrange import Table
+    from searchitect.training.data import RawData, limited, load
+    from searchitect.training.loop import FitResult, fit
+    from searchitect.training.meters import as_number, check_metrics, latency_ms, parameters, predict, score
+    from searchitect.training.preprocess import Preprocess
+    from searchitect.training.recipe import Recipe, recipe_for
+    from searchitect.training.split import Splits, part
+    from searchitect.training.tensors import TrainData, prepare
+
+_PLACES = {
+    "arrange": ("Table",),
+    "data": ("RawData", "limited", "load"),
+    "loop": ("FitResult", "fit"),
+    "meters": ("as_number", "check_metrics", "latency_ms", "parameters", "predict", "score"),
+    "preprocess": ("Preprocess",),
+    "recipe": ("Recipe", "recipe_for"),
+    "split": ("Splits", "part"),
+    "tensors": ("TrainData", "prepare"),
+}
+_PLACE = {name: place for place, names in _PLACES.items() for name in names}
+
+__all__ = [
+    "FitResult",
+    "Preprocess",
+    "RawData",
+    "Recipe",
+    "Splits",
+    "Table",
+    "TrainData",
+    "as_number",
+    "check_metrics",
+    "fit",
+    "latency_ms",
+    "limited",
+    "load",
+    "parameters",
+    "part",
+    "predict",
+    "prepare",
+    "recipe_for",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACE[name]}"), name)

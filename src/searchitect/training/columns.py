@@ -1,0 +1,136 @@
+"""Columns of text, numbers and gaps: CSV files and DataFrames become a `Table`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from searchitect.errors import DataError, UsageError
+from searchitect.training.arrange import Table
+
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+MOSTLY = 0.9  # a column with at least this share of numbers is numeric, and the rest are mistakes
+_HINTS = {"M": "turn dates into numbers first", "m": "turn durations into numbers first",
+          "c": "split complex numbers into two columns"}  # fmt: skip
+
+
+def read_csv(path: Path, target: str | None) -> tuple[Table, np.ndarray, list[str]]:
+    """Read a CSV file with a header line: (features, target column, notes).
+
+    The delimiter is found among `, ; tab |`, a byte-order mark is skipped, a decimal comma is understood
+    where the delimiter is another sign. Raises DataError that names the line and the column.
+    """
+    names, numbered, delimiter = _csv_rows(path)
+    lines, rows = [n for n, _ in numbered], [row for _, row in numbered]
+    if target is None:
+        raise UsageError(f"{path.name}: name the target column, one of {', '.join(names)}")
+    if target not in names:
+        raise DataError(f"{path.name} has no column {target!r}; it has {', '.join(names)}")
+    notes = [] if delimiter == "," else [f"{path.name}: delimiter {delimiter!r}"]
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    comma = delimiter != ","
+    y = np.array([v.strip() for v in columns.pop(target)])
+    gaps = [i for i, v in enumerate(y) if v.lower() in MISSING]
+    if gaps:
+        raise DataError(f"{path.name}: the target {target!r} is missing in {len(gaps):,} rows, the first is "
+                        f"line {lines[gaps[0]]}; remove these rows")  # fmt: skip
+    numbers = _numbers(y, comma)
+    if numbers is not None:
+        y = numbers.astype(np.int64) if _all_whole(y) else numbers
+    kinds = [_text_column(values, f"{path.name}: column {name!r}", comma, lines) for name, values in columns.items()]
+    return _join(list(columns), kinds, len(rows)), y, notes
+
+
+def _csv_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], str]:
+    """Column names, rows with their line numbers, and the delimiter."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        text = path.read_text(encoding="latin-1")
+    first = text.lstrip().split("\n", 1)[0]
+    delimiter = max(",;\t|", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    numbered = [(reader.line_num, line) for line in reader if any(cell.strip() for cell in line)]
+    if len(numbered) < 2:
+        raise DataError(f"{path.name} has no rows below its header line")
+    names = [cell.strip() for cell in numbered[0][1]]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise DataError(f"{path.name}: the column {twice[0]!r} occurs {names.count(twice[0])} times in the header")
+    for number, line in numbered[1:]:
+        if len(line) != len(names):
+            raise DataError(f"{path.name}, line {number}: {len(line)} cells, the header has {len(names)} columns")
+        if [cell.strip() for cell in line] == names:
+            raise DataError(f"{path.name}, line {number}: the header again (column {names[0]!r}); were files joined?")
+    return names, numbered[1:], delimiter
+
+
+def _numbers(texts: np.ndarray, comma: bool) -> np.ndarray | None:
+    try:
+        return texts.astype(np.float64)
+    except ValueError:
+        pass
+    try:
+        return np.char.replace(texts, ",", ".").astype(np.float64) if comma else None
+    except ValueError:
+        return None
+
+
+def _all_whole(texts: np.ndarray) -> bool:
+    return all(t.lstrip("+-").isdigit() and len(t) < 18 for t in texts.tolist())
+
+
+def _text_column(values: Sequence[str], where: str, comma: bool, lines: Sequence[int]) -> np.ndarray:
+    """One column of cells: float64 with NaN for missing, or text with "" for missing."""
+    texts = np.array([v.strip() for v in values])
+    gaps = np.array([v.lower() in MISSING for v in texts.tolist()])
+    numbers = _numbers(np.where(gaps, "nan", texts), comma)
+    if numbers is not None:
+        return numbers
+    words = [i for i in np.flatnonzero(~gaps).tolist() if _numbers(texts[i : i + 1], comma) is None]
+    if len(words) <= (1 - MOSTLY) * (~gaps).sum():
+        raise DataError(f"{where} holds numbers, but {str(texts[words[0]])!r} in line {lines[words[0]]} "
+                        f"({len(words):,} such cells); correct or empty them")  # fmt: skip
+    return np.where(gaps, "", texts)
+
+
+def frame_table(frame: Any, what: str) -> Table:
+    """A DataFrame as a `Table`: numbers and bool are numeric, text and categories categorical."""
+    names = [str(n) for n in frame.columns]
+    twice = [n for n in names if names.count(n) > 1]
+    if twice:
+        raise DataError(f"{what}: the column {twice[0]!r} occurs twice")
+    columns = [_frame_column(name, frame.iloc[:, i], what) for i, name in enumerate(names)]
+    return _join(names, columns, len(frame))
+
+
+def _frame_column(name: str, column: Any, what: str) -> np.ndarray:
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in "biuf":
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    if kind in _HINTS:
+        raise DataError(f"{what}: column {name!r} has dtype {column.dtype}; {_HINTS[kind]}")
+    gaps = column.isna().to_numpy()
+    cells = column.astype(object).tolist()
+    kinds = {"text" if isinstance(v, str) else "numbers" if isinstance(v, (int, float, np.number)) else
+             type(v).__name__ for v, gap in zip(cells, gaps, strict=True) if not gap}  # fmt: skip
+    if len(kinds) > 1 or not kinds <= {"text", "numbers"}:
+        raise DataError(f"{what}: column {name!r} mixes {', '.join(sorted(kinds))}; use one type")
+    if kinds == {"numbers"} and str(column.dtype) == "object":
+        return np.array([np.nan if gap else float(v) for v, gap in zip(cells, gaps, strict=True)])
+    return np.array(["" if gap else str(v) for v, gap in zip(cells, gaps, strict=True)], dtype=str)
+
+
+def _join(names: Sequence[str], columns: Sequence[np.ndarray], rows: int) -> Table:
+    numeric = [i for i, c in enumerate(columns) if c.dtype.kind == "f"]
+    text = [i for i, c in enumerate(columns) if c.dtype.kind != "f"]
+    return Table(
+        np.stack([columns[i] for i in numeric], axis=1) if numeric else np.empty((rows, 0)),
+        np.stack([columns[i] for i in text], axis=1) if text else np.empty((rows, 0), "U1"),
+        tuple(names[i] for i in (*numeric, *text)),
+    )

@@ -1,0 +1,161 @@
+"""Data as they were given: read, checked, labelled, and not yet turned into tensors.
+
+`load` is the one door. It names what it understood (kind, task, layout) in `notes`, refuses what cannot be
+used with a `DataError`, and never changes a value except for the casts it reports.
+
+Layouts (N rows): images "NHW", "NHWC", "NCHW" (kept as N C H W); sequences "NCT", "NTC", "NT" (kept as
+N C T, channels before time); tables "NF". Images are uint8 or float32, sequences float32, tables a `Table`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from searchitect.errors import DataError, UsageError
+from searchitect.training.arrange import Arranged, Features, Table, arrange
+from searchitect.training.readers import Found, read
+from searchitect.training.split import stratified_part
+from searchitect.training.targets import Targets, encode, read_targets
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["image", "table", "sequence"]
+Task = Literal["classification", "regression"]
+Array: TypeAlias = "np.ndarray | torch.Tensor | pd.DataFrame | pd.Series | Sequence[Any]"
+Source: TypeAlias = "str | Path | tuple[Array, Array] | pd.DataFrame"
+
+MINIMUM_ROWS = 10  # below this neither validation nor an interval means anything
+
+
+@dataclass(frozen=True, eq=False)
+class RawData:
+    """Checked data. `y` is int64 class numbers (N,) or float64 targets (N,) or (N, outputs).
+
+    `test` is a test part that was given apart (same form as x and y), else None. `classes` are the labels as
+    text, in the order of the class numbers. `names` are the column names of a table.
+    """
+
+    x: Features
+    y: np.ndarray
+    kind: Kind
+    task: Task
+    outputs: int
+    classes: tuple[str, ...] | None = None
+    test: tuple[Features, np.ndarray] | None = None
+    notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row: (C, H, W), (C, T) or (columns,)."""
+        return tuple(self.x.shape[1:])
+
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that change when any value, label or the test part changes."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(repr((self.kind, self.task, self.classes, self.names)).encode())
+        parts = [(self.x, self.y), *([self.test] if self.test is not None else [])]
+        for x, y in parts:
+            for array in (*(x.parts() if isinstance(x, Table) else (x,)), y):
+                digest.update(repr((array.shape, array.dtype.str)).encode())
+                digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+        return digest.hexdigest()
+
+
+def load(
+    source: Source,
+    target: str | None = None,
+    *,
+    task: Task | None = None,
+    layout: str | None = None,
+    test: Source | None = None,
+    missing: Literal["error", "impute"] | None = None,
+    limit_train: int | None = None,
+    seed: int = 0,
+) -> RawData:
+    """Read and check data.
+
+    `source`: the name of a set that ships with scikit-learn ("digits", "iris", ...), a pair (X, y) of arrays,
+    a DataFrame or `.csv` with `target` naming the column, an `.npz`, a folder of idx files or of CIFAR-10
+    binary batches. `test` is a source of the same form that must not be trained on. `layout` overrides the
+    reading of X (see the module). `missing` says what happens to empty cells of a table: "error" is usual
+    for arrays, "impute" for CSV files and DataFrames. `limit_train` keeps that many rows, stratified.
+
+    Raises DataError when the data cannot be used as they are, and UsageError for a wrong option.
+    """
+    _check_options(task, missing, limit_train)
+    found = read(source, target)
+    if test is not None:
+        if found.x_test is not None:
+            raise UsageError("test was given, but the source has a test part of its own; leave one of them out")
+        apart = read(test, target)
+        found = replace(found, x_test=apart.x, y_test=apart.y)
+    impute = missing == "impute" or (missing is None and found.tabular)
+    features = arrange(found.x, "X", layout or found.layout, names=found.names, impute=impute)
+    targets = read_targets(found.y, task, found.classes)
+    _check_rows(features.x, targets.y)
+    part = _test_part(found, features, targets, impute)
+    raw = RawData(
+        x=features.x, y=targets.y, kind=features.kind, task=targets.task, outputs=targets.outputs,
+        classes=targets.classes, test=part, names=features.names,
+        notes=tuple(dict.fromkeys((*found.notes, *features.notes, *targets.notes))),
+    )  # fmt: skip
+    raw = raw if limit_train is None else limited(raw, limit_train, seed)
+    for note in raw.notes:
+        log.info("%s", note)
+    return raw
+
+
+def limited(raw: RawData, rows: int, seed: int) -> RawData:
+    """The same data with at most `rows` rows (the test part stays whole), stratified by class."""
+    if rows >= len(raw):
+        return raw
+    if rows < MINIMUM_ROWS:
+        raise UsageError(f"limit_train={rows}: at least {MINIMUM_ROWS} rows are needed")
+    keep = stratified_part(raw.y if raw.task == "classification" else None, len(raw), rows, seed, "limit")
+    y = raw.y[keep]
+    if raw.task == "classification" and len(np.unique(y)) < raw.outputs:
+        raise UsageError(f"limit_train={rows} loses a class of {raw.outputs}; keep more rows")
+    note = f"kept {rows:,} of {len(raw):,} rows (limit_train)"
+    return replace(raw, x=raw.x[keep], y=y, notes=(*raw.notes, note))
+
+
+def _check_options(task: str | None, missing: str | None, limit: int | None) -> None:
+    if task not in (None, "classification", "regression"):
+        raise UsageError(f"task={task!r} is not known; use 'classification' or 'regression'")
+    if missing not in (None, "error", "impute"):
+        raise UsageError(f"missing={missing!r} is not known; use 'error' or 'impute'")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise UsageError(f"limit_train={limit!r} is not a number of rows")
+
+
+def _check_rows(x: Features, y: np.ndarray, what: str = "") -> None:
+    if len(x) != len(y):
+        raise DataError(f"{what}X has {len(x):,} rows and {what}y has {len(y):,}; they must be equal")
+    if not what and len(y) < MINIMUM_ROWS:
+        raise DataError(f"the data have {len(y)} rows; at least {MINIMUM_ROWS} are needed")
+
+
+def _test_part(found: Found, features: Arranged, targets: Targets, impute: bool) -> tuple[Features, np.ndarray] | None:
+    if found.x_test is None:
+        return None
+    apart = arrange(found.x_test, "test X", features.layout, names=found.names, impute=impute, like=features.x)
+    y = encode(found.y_test, targets, "test y")
+    _check_rows(apart.x, y, "test ")
+    if len(y) == 0:
+        raise DataError("the test part has no rows; leave it out, then a part of X is cut off for it")
+    return apart.x, y

@@ -1,0 +1,320 @@
+"""One training, in plain PyTorch: data in memory, one pass a step, the same bits for the same seed.
+
+The randomness of epoch e is keyed by (seed, e), so a training that continues from its checkpoint needs no
+saved generator and equals one that was never interrupted, bit for bit (with the same number of threads).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from searchitect.errors import BuildError, NotFiniteError, UsageError
+from searchitect.seeds import derive, seeded_torch
+from searchitect.training import checkpoint as disk
+from searchitect.training.augment import augment
+from searchitect.training.meters import DEFAULT, check_metrics, predict, score
+from searchitect.training.recipe import Recipe, make_optimizer, rate
+from searchitect.training.tensors import TrainData, batch_count, batches
+
+log = logging.getLogger(__name__)
+
+_LOOK = 16  # steps between two looks at the loss: each look waits for the device
+_POLL = 0.5  # seconds between two questions whether to stop
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """`curve` has one mapping an epoch: epoch (from 1), train_loss, lr, and the metrics on the evaluation part.
+
+    `metrics` are those of the weights that the model has now, `seconds` the time in training and scoring over
+    all sessions, `stopped` whether it ended before its last epoch.
+    """
+
+    curve: tuple[dict[str, float], ...]
+    metrics: dict[str, float]
+    seconds: float
+    epochs: int
+    stopped: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Run:
+    """What does not change during one call of `fit`, and the counters that do."""
+
+    model: nn.Module
+    data: TrainData
+    recipe: Recipe
+    optimizer: torch.optim.Optimizer
+    epochs: int
+    seed: int
+    metrics: tuple[str, ...]
+    device: torch.device
+    deadline: float
+    should_stop: Callable[[], bool]
+    augmentations: tuple[str, ...]
+    image_layout: bool  # channels_last
+    curve: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    polled: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+def fit(
+    model: nn.Module,
+    data: TrainData,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    seed: int,
+    device: str | torch.device = "cpu",
+    report: Callable[[int, dict[str, float]], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    metrics: Sequence[str] | None = None,
+    checkpoint: Path | None = None,
+    deadline: float | None = None,
+) -> FitResult:
+    """Train the model in place; it is left in eval mode on `device`.
+
+    Each epoch ends with scoring, then the checkpoint, then `report(epoch, curve entry)`, then `should_stop()`,
+    which is also asked within an epoch. `deadline` is a value of `time.monotonic`: no epoch is begun that would
+    not fit; one that is cut short is scored and reported with a fraction as its epoch. With a checkpoint that
+    fits (same recipe, seed, data shape and weights) training continues and its last epoch is reported once more.
+
+    Raises NotFiniteError (loss, metric or weights), BuildError when the outputs do not fit the data, UsageError
+    for metrics that do not fit. What the model itself raises is passed on.
+    """
+    run = _begin(model, data, recipe, epochs, seed, torch.device(device), metrics)
+    run.deadline = math.inf if deadline is None else deadline
+    run.should_stop = should_stop or (lambda: False)
+    if checkpoint is not None and _resume(run, checkpoint) and report is not None:
+        report(len(run.curve), dict(run.curve[-1]))
+    stopped = _train(run, report, checkpoint)
+    if run.best and run.best_epoch < len(run.curve):
+        disk.load_weights(model, run.best)
+    _check_weights(model)
+    model.eval()
+    if run.image_layout:
+        _layout(model, torch.contiguous_format)
+    last = run.curve[run.best_epoch - 1] if run.best else run.curve[-1] if run.curve else {}
+    done = {k: v for k, v in last.items() if k in run.metrics or (data.x_eval is None and k == "train_loss")}
+    whole = sum(float(c["epoch"]).is_integer() for c in run.curve)
+    return FitResult(tuple(run.curve), done, run.seconds, whole, stopped, tuple(run.notes))
+
+
+def _begin(
+    model: nn.Module, data: TrainData, recipe: Recipe, epochs: int, seed: int, device: torch.device,
+    metrics: Sequence[str] | None,
+) -> _Run:  # fmt: skip
+    if epochs < 1:
+        raise UsageError(f"epochs={epochs}: at least one is needed")
+    if recipe.early_stop is not None and data.x_eval is None:
+        raise UsageError("early_stop needs an evaluation part; give x_eval and y_eval, or early_stop=None")
+    names = tuple(DEFAULT[data.task] if metrics is None else metrics)
+    check_metrics(names, data.task, data.outputs)
+    model.to(device)
+    convolutions = any(isinstance(m, nn.Conv2d) for m in model.modules())
+    last = recipe.channels_last == "auto" and data.x.ndim == 4 and convolutions
+    data = data.to(device)
+    if last:
+        _layout(model, torch.channels_last)
+    return _Run(
+        model, data, recipe, make_optimizer(model, recipe), epochs, seed, names, device, math.inf, lambda: False,
+        recipe.augmentations(data.sample), last,
+    )  # fmt: skip
+
+
+def _layout(model: nn.Module, layout: torch.memory_format) -> None:
+    cast(Any, model).to(memory_format=layout)  # the stubs of torch lack this form
+
+
+def _train(run: _Run, report: Callable[[int, dict[str, float]], None] | None, checkpoint: Path | None) -> bool:
+    """All epochs that are left. Whether they ended early."""
+    spent = 0.0
+    for epoch in range(len(run.curve) + 1, run.epochs + 1):
+        begun = time.monotonic()
+        if spent and begun + spent > run.deadline:
+            return True
+        loss, share = _epoch(run, epoch)
+        if share == 0.0:
+            return True
+        entry = {"epoch": epoch if share == 1.0 else epoch - 1 + share, "train_loss": loss,
+                 "lr": run.optimizer.param_groups[0]["lr"], **_evaluate(run)}  # fmt: skip
+        spent = time.monotonic() - begun
+        run.curve.append(entry)
+        run.seconds += spent
+        worse = _keep_best(run, entry, epoch)
+        if checkpoint is not None and share == 1.0:
+            _save(run, checkpoint)
+        if report is not None:
+            report(epoch, dict(entry))
+        last = epoch == run.epochs
+        if share < 1.0 or (worse and not last) or (not last and run.should_stop()):
+            return True
+    return False
+
+
+def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
+    """One pass over the training rows: (mean loss, share of the steps done)."""
+    data, recipe, n = run.data, run.recipe, len(run.data.x)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(derive(run.seed, "order", epoch)))
+    generator = torch.Generator().manual_seed(derive(run.seed, "augment", epoch))
+    steps = batch_count(n, recipe.batch_size)
+    total, seen, sound = torch.zeros((), device=run.device), 0, math.nan
+    run.model.train()
+    with seeded_torch(derive(run.seed, "noise", epoch)):  # dropout and whatever else the model draws
+        for step, rows in enumerate(batches(n, recipe.batch_size, order.to(run.device))):
+            if _must_stop(run):
+                return float(total) / max(1, seen), step / steps
+            for group in run.optimizer.param_groups:
+                group["lr"] = rate(recipe, (epoch - 1) * steps + step, run.epochs * steps)
+            x, y = augment(run.augmentations, data.x[rows], data.y[rows], data.outputs, generator)
+            total += _step(run, x, y) * len(rows)
+            seen += len(rows)
+            if step % _LOOK == 0 or step == steps - 1:
+                mean = float(total) / seen
+                if not math.isfinite(mean):
+                    raise NotFiniteError(_not_finite(run, mean, epoch, step, steps, sound))
+                sound = mean
+    return sound, 1.0
+
+
+def _step(run: _Run, x: Tensor, y: Tensor) -> Tensor:
+    if run.image_layout:
+        x = x.contiguous(memory_format=torch.channels_last)
+    run.optimizer.zero_grad(set_to_none=True)
+    with _precision(run):
+        outputs = run.model(x)
+        _check_outputs(outputs, len(x), run.data)
+        if run.data.task == "classification":
+            loss = F.cross_entropy(outputs, y, label_smoothing=run.recipe.label_smoothing)
+        else:
+            loss = F.mse_loss(outputs.reshape(len(x), -1), y)
+    torch.autograd.backward(loss)
+    if run.recipe.clip is not None:
+        nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.clip)
+    run.optimizer.step()
+    return loss.detach().float()
+
+
+def _precision(run: _Run) -> AbstractContextManager[Any]:
+    """bfloat16 where a CUDA device has it (it needs no loss scaling); full precision elsewhere."""
+    wanted = run.recipe.mixed_precision == "auto" and run.device.type == "cuda"
+    if wanted and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def _check_outputs(outputs: Any, rows: int, data: TrainData) -> None:
+    wide = (rows, data.outputs)
+    if isinstance(outputs, Tensor) and tuple(outputs.shape) == wide:
+        return
+    if isinstance(outputs, Tensor) and data.task == "regression" and data.outputs == 1 and outputs.shape == (rows,):
+        return
+    got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+    meaning = "one score a class" if data.task == "classification" else "one number a target"
+    raise BuildError(f"the network gives {got} for {rows} rows; expected {wide}: {meaning}")
+
+
+def _not_finite(run: _Run, value: float, epoch: int, step: int, steps: int, sound: float) -> str:
+    if math.isfinite(sound):
+        past = f"the last finite mean was {sound:.4g} in this epoch"
+    elif run.curve:
+        past = f"the last finite one was {run.curve[-1]['train_loss']:.4g} in epoch {len(run.curve)}"
+    else:
+        past = "no loss was finite"
+    return f"the loss became {value} in epoch {epoch} of {run.epochs}, by step {step + 1} of {steps}; {past}"
+
+
+def _must_stop(run: _Run) -> bool:
+    now = time.monotonic()
+    if now >= run.deadline:
+        return True
+    if now - run.polled < _POLL:
+        return False
+    first, run.polled = run.polled == 0.0, now
+    return not first and run.should_stop()
+
+
+def _evaluate(run: _Run) -> dict[str, float]:
+    """All metrics on the evaluation part, in the user's units; "loss" stays in standardised ones."""
+    data = run.data
+    if data.x_eval is None or data.y_eval is None:
+        return {}
+    outputs = predict(run.model, data.x_eval, device=run.device)
+    y = data.y_eval.cpu()
+    names = dict.fromkeys((*run.metrics, "loss"))  # the loss is always of use: early stop, learning curves
+    if data.task == "classification":
+        return {name: score(name, outputs, y, data.task) for name in names}
+    outputs = outputs.reshape(len(y), -1)
+    home = data.to("cpu")
+    real = (home.units(outputs), home.units(y))
+    return {m: score(m, *((outputs, y) if m == "loss" else real), data.task) for m in names}
+
+
+def _keep_best(run: _Run, entry: dict[str, float], epoch: int) -> bool:
+    """Remember the best epoch when stopping early is on. Whether patience is at its end."""
+    if run.recipe.early_stop is None or run.data.x_eval is None:
+        return False
+    if entry["loss"] < run.best_loss:
+        run.best_loss, run.best_epoch = entry["loss"], epoch
+        run.best = {n: t.detach().clone() for n, t in run.model.state_dict().items() if isinstance(t, Tensor)}
+    return epoch - run.best_epoch >= run.recipe.early_stop
+
+
+def _check_weights(model: nn.Module) -> None:
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise NotFiniteError(f"the weights of {name!r} are not finite at the end of training though the loss is")
+
+
+def _identity(run: _Run) -> dict[str, Any]:
+    """What must be the same for a checkpoint to be continued. The number of epochs may grow."""
+    recipe = msgspec.json.encode(run.recipe).decode()
+    return {"seed": run.seed, "recipe": recipe, "rows": len(run.data.x), "weights": disk.shapes(run.model),
+            "metrics": list(run.metrics)}  # fmt: skip
+
+
+def _save(run: _Run, path: Path) -> None:
+    counters = {"format": 1, "identity": _identity(run), "curve": run.curve, "seconds": run.seconds,
+                "best_loss": None if math.isinf(run.best_loss) else run.best_loss,
+                "best_epoch": run.best_epoch}  # fmt: skip
+    tensors = disk.pack(run.model, run.optimizer) | {f"best.{n}": t for n, t in run.best.items()}
+    try:
+        disk.write(path, tensors, counters)
+    except OSError as error:
+        log.warning("checkpoint %s was not written: %s; training goes on", path, error)
+        note = f"a checkpoint was not written: {error}"
+        if note not in run.notes:
+            run.notes.append(note)
+
+
+def _resume(run: _Run, path: Path) -> bool:
+    found = disk.read(path)
+    if found is None:
+        return False
+    tensors, counters = found
+    if counters.get("format") != 1 or counters["identity"] != _identity(run):
+        log.warning("checkpoint %s is of another training (recipe, seed, rows or weights); not used", path)
+        run.notes.append("a checkpoint of another training was not used")
+        return False
+    disk.unpack(tensors, run.model, run.optimizer)
+    run.curve, run.seconds = counters["curve"], counters["seconds"]
+    run.best_loss, run.best_epoch = counters["best_loss"] or math.inf, counters["best_epoch"]
+    run.best = {n.removeprefix("best."): t for n, t in tensors.items() if n.startswith("best.")}
+    return True

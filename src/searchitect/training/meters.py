@@ -1,0 +1,202 @@
+"""What a trained network is worth and what it costs: scores, parameters, latency."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import statistics
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import get_scorer, get_scorer_names
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from searchitect.errors import NotFiniteError, TrialError, UsageError
+
+OWN = {"classification": ("accuracy", "loss"), "regression": ("loss", "rmse", "mae", "r2")}
+DEFAULT = {"classification": ("accuracy", "loss"), "regression": ("rmse", "r2", "loss")}
+_EVAL_NUMBERS = 2**21  # values of x in one batch of prediction: bounds the memory of large pictures
+
+
+def as_number(value: Any, what: str = "the metric") -> float:
+    """A finite float from a number, bool, numpy scalar or tensor without axes.
+
+    Raises TrialError for anything else (None, text, complex, lists, one-element arrays) with the value, and
+    NotFiniteError for NaN and infinity.
+    """
+    plain = value
+    if isinstance(plain, Tensor):
+        plain = plain.detach().cpu()
+    if isinstance(plain, (Tensor, np.ndarray)):
+        if plain.ndim > 0:
+            hint = "; use .item()" if math.prod(plain.shape) == 1 else "; reduce it, for example by .mean()"
+            raise TrialError(f"{what} must be one number, got an array of shape {tuple(plain.shape)}{hint}")
+        plain = plain.item()
+    if isinstance(plain, np.generic):
+        plain = plain.item()
+    if not isinstance(plain, (int, float)):
+        raise TrialError(f"{what} must be one number, got {_short(value)} of type {type(value).__name__}")
+    if not math.isfinite(plain):
+        raise NotFiniteError(f"{what} is {float(plain)}")
+    return float(plain)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+class _Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Looks like a fitted classifier to scikit-learn: rows are numbers into known shares (N, classes)."""
+
+    def __init__(self, shares: np.ndarray) -> None:
+        self.shares = shares
+        self.classes_ = np.arange(shares.shape[1])
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(self.shares[rows].argmax(axis=1))
+
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(self.shares[rows])
+
+
+class _Regressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """The same for numbers."""
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self.numbers = numbers
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(self.numbers[rows])
+
+
+def score(metric: str, outputs: Tensor, y: Tensor, task: str) -> float:
+    """One number from raw outputs (N, outputs) and y: (N,) class numbers, or (N, outputs) targets.
+
+    "loss" is the mean cross-entropy or squared error; any other name is a scikit-learn scorer, which sees
+    softmax shares where it wants probabilities. Raises UsageError for an unknown metric, TrialError when it
+    cannot be computed, NotFiniteError when it is not finite.
+    """
+    outputs, y = outputs.detach().float().cpu(), y.detach().cpu()
+    if task == "regression":
+        outputs, y = outputs.reshape(len(y), -1), y.reshape(len(y), -1)
+    return as_number(_score(metric, outputs, y, task), metric)
+
+
+def _score(metric: str, outputs: Tensor, y: Tensor, task: str) -> float:
+    if metric == "loss":
+        mean = F.cross_entropy if task == "classification" else F.mse_loss
+        return float(mean(outputs, y))
+    if task == "classification" and metric == "accuracy":
+        return float((outputs.argmax(dim=1) == y).double().mean())
+    if task == "regression" and metric in ("rmse", "mae"):
+        error = (outputs - y).double()
+        return float(error.square().mean().sqrt() if metric == "rmse" else error.abs().mean())
+    if metric not in get_scorer_names():
+        raise UsageError(unknown_metric(metric, task))
+    numbers = outputs.double() if task == "regression" else outputs.double().softmax(dim=1)
+    if not bool(numbers.isfinite().all()):
+        raise NotFiniteError(f"{metric}: the network's outputs are not finite")
+    truth = y.numpy()
+    estimator: Any = _Classifier(numbers.numpy())
+    if task == "regression":
+        flat = truth.shape[1] == 1
+        estimator, truth = (
+            _Regressor(numbers[:, 0].numpy() if flat else numbers.numpy()),
+            truth[:, 0] if flat else truth,
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a class that is never predicted counts as 0, which is meant
+            return float(get_scorer(metric)(estimator, np.arange(len(truth)), truth))
+    except ValueError as error:
+        raise TrialError(f"metric {metric!r} cannot be computed: {error}") from error
+
+
+def unknown_metric(metric: str, task: str) -> str:
+    """The message for a metric that does not exist."""
+    names = sorted({*OWN[task], *get_scorer_names()})
+    near = difflib.get_close_matches(metric, names, 3, 0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "use one of them or a scikit-learn scorer"
+    return f"metric {metric!r} is not known for {task}; there are {', '.join(OWN[task])}: {hint}"
+
+
+def check_metrics(metrics: Sequence[str], task: str, outputs: int) -> None:
+    """Compute each metric once on invented outputs. Raises UsageError for one that cannot serve this task."""
+    for metric in metrics:
+        known = metric in OWN[task] or (metric in get_scorer_names() and metric not in ("rmse", "mae", "r2"))
+        if not known:
+            raise UsageError(unknown_metric(metric, task))
+        if task == "classification":
+            y = torch.arange(2 * outputs) % outputs
+            answers = F.one_hot(y, outputs).float()
+        else:
+            answers = y = torch.arange(1.25, 9.0)[:, None].repeat(1, outputs)
+        try:
+            score(metric, answers, y, task)
+        except TrialError as error:
+            wide = f"{outputs} classes" if task == "classification" else f"{outputs} numbers a row"
+            advice = f"; for several classes use {metric}_macro" if f"{metric}_macro" in get_scorer_names() else ""
+            raise UsageError(f"metric {metric!r} does not fit {task} with {wide}: {error}{advice}") from None
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients inside; each submodule gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def predict(model: nn.Module, x: Tensor, *, batch: int | None = None, device: str | torch.device = "cpu") -> Tensor:
+    """Raw outputs (N, ...) on the CPU for x (N, ...), in eval mode. Batches of 512, fewer for large rows."""
+    size = batch or max(8, min(512, _EVAL_NUMBERS // max(1, math.prod(x.shape[1:]))))
+    with evaluating(model):
+        pieces = [model(piece.to(device)).cpu() for piece in torch.split(x, size)]
+    with torch.no_grad():
+        return torch.cat(pieces)  # outside of inference mode: an ordinary tensor
+
+
+def parameters(model: nn.Module) -> int:
+    """How many numbers are trained (shared ones once)."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def latency_ms(
+    model: nn.Module,
+    sample: Sequence[int] | Tensor,
+    *,
+    repeats: int = 30,
+    batch: int = 1,
+    device: str | torch.device = "cpu",
+) -> float:
+    """Median milliseconds of one forward pass of `batch` rows, after a warm-up of a tenth of the repeats (at least 3).
+
+    `sample` is one row or its shape. The caller sees to it that nothing else runs.
+    """
+    if repeats < 1 or batch < 1:
+        raise UsageError(f"latency: repeats={repeats} and batch={batch} must be at least 1")
+    row = sample if isinstance(sample, Tensor) else torch.linspace(-1, 1, math.prod(sample)).reshape(*sample)
+    x = row.to(device).expand(batch, *row.shape).contiguous()
+    cuda = torch.device(device).type == "cuda"
+    times = []
+    with evaluating(model):
+        for _ in range(max(3, repeats // 10) + repeats):
+            start = time.perf_counter()
+            model(x)
+            if cuda:
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - start)
+    return statistics.median(times[-repeats:]) * 1e3

@@ -1,0 +1,99 @@
+"""The tensors that training sees, and the short way from checked data to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from searchitect.errors import DataError
+from searchitect.training.data import RawData
+from searchitect.training.preprocess import Preprocess
+
+
+@dataclass(frozen=True, eq=False)
+class TrainData:
+    """`x` float32 (N, ...), `y` int64 (N,) classes or float32 (N, outputs) standardised targets.
+
+    The `_eval` pair is what is scored each epoch, or None. `y_mean` and `y_std` (outputs,) turn outputs of a
+    regression back to the user's units before they are scored.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    x_eval: torch.Tensor | None
+    y_eval: torch.Tensor | None
+    task: Literal["classification", "regression"]
+    outputs: int
+    y_mean: torch.Tensor | None = None
+    y_std: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for x, y in ((self.x, self.y), (self.x_eval, self.y_eval)):
+            if (x is None) != (y is None) or (x is not None and y is not None and len(x) != len(y)):
+                raise DataError("x and y of one part must be given together and have the same number of rows")
+        if len(self.x) < 2:
+            raise DataError(f"training needs at least 2 rows, there are {len(self.x)}")
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return tuple(self.x.shape[1:])
+
+    def to(self, device: str | torch.device) -> TrainData:
+        """The same data on a device."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
+        return replace(self, **moved)
+
+    def units(self, y: torch.Tensor) -> torch.Tensor:
+        """Standardised targets or outputs (B, outputs) in the user's units; class data as they are."""
+        return y if self.y_std is None or self.y_mean is None else y * self.y_std + self.y_mean
+
+
+def prepare(
+    raw: RawData,
+    rows: np.ndarray,
+    evaluate: np.ndarray | Literal["test"] | None = None,
+    preprocess: Preprocess | None = None,
+) -> tuple[TrainData, Preprocess]:
+    """Tensors for these training rows. `evaluate` are the rows that are scored, "test" the part given apart.
+
+    Without `preprocess` it is fitted on the training rows. Raises DataError.
+    """
+    fixed = preprocess or Preprocess.fit(raw, rows)
+    x_eval = y_eval = None
+    if evaluate is not None:
+        if isinstance(evaluate, str):
+            if raw.test is None:
+                raise DataError("no test part was given apart; pass row numbers")
+            x, y = raw.test
+        else:
+            x, y = raw.x[evaluate], raw.y[evaluate]
+        x_eval, y_eval = fixed.apply(x), fixed.encode_y(y)
+    y_mean, y_std = (torch.tensor(v) if v else None for v in (fixed.y_mean, fixed.y_std))
+    data = TrainData(
+        fixed.apply(raw.x[rows]), fixed.encode_y(raw.y[rows]), x_eval, y_eval, raw.task, raw.outputs, y_mean, y_std
+    )
+    return data, fixed
+
+
+def batches(n: int, size: int, order: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The order (N,) in pieces of `size`; a last piece of one row joins the piece before it.
+
+    Batch normalisation cannot be trained on one row.
+    """
+    starts = list(range(0, n, size))
+    if len(starts) > 1 and n - starts[-1] == 1 < size:
+        starts.pop()
+    for start, stop in zip(starts, [*starts[1:], n], strict=True):
+        yield order[start:stop]
+
+
+def batch_count(n: int, size: int) -> int:
+    """How many pieces `batches` gives."""
+    full, rest = divmod(n, size)
+    return max(1, full + (rest > 1 or (rest == 1 and full == 0)))
