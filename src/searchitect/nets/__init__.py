@@ -1,1 +1,72 @@
-"""nets."""
+"""What is built: blocks that plain `torch.nn` lacks, building an architecture, and its cost before building.
+
+Others get from here: the block classes (each imports only torch, so that its source can be copied into an
+exported file), `build` (architecture → `nn.Module`), `build_plan`, and `Costs` (parameters, MACs and memory
+from the plan alone). Names are loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from searchitect.nets.blocks import Branches as Branches
+    from searchitect.nets.blocks import DropPath as DropPath
+    from searchitect.nets.blocks import Mean as Mean
+    from searchitect.nets.blocks import Residual as Residual
+    from searchitect.nets.blocks import SqueezeExcite as SqueezeExcite
+    from searchitect.nets.blocks import Zero as Zero
+    from searchitect.nets.building import build as build
+    from searchitect.nets.building import build_plan as build_plan
+    from searchitect.nets.cells import Cell as Cell
+    from searchitect.nets.cells import Edge as Edge
+    from searchitect.nets.cells import Members as Members
+    from searchitect.nets.cells import TwoInputCell as TwoInputCell
+    from searchitect.nets.cells import TwoInputChain as TwoInputChain
+    from searchitect.nets.cost import Cost as Cost
+    from searchitect.nets.cost import Costs as Costs
+    from searchitect.nets.operations import Depthwise as Depthwise
+    from searchitect.nets.operations import SameConv as SameConv
+    from searchitect.nets.operations import Skip as Skip
+    from searchitect.nets.sequence import ConvMixing as ConvMixing
+    from searchitect.nets.sequence import Position as Position
+    from searchitect.nets.sequence import SelfAttention as SelfAttention
+    from searchitect.nets.sequence import Tokens as Tokens
+
+# Block classes and their files; a space read from a file may name these and nothing else of this package.
+BLOCKS = {
+    "Branches": "blocks",
+    "DropPath": "blocks",
+    "Mean": "blocks",
+    "Residual": "blocks",
+    "SqueezeExcite": "blocks",
+    "Zero": "blocks",
+    "Depthwise": "operations",
+    "SameConv": "operations",
+    "Skip": "operations",
+    "Cell": "cells",
+    "Edge": "cells",
+    "Members": "cells",
+    "TwoInputCell": "cells",
+    "TwoInputChain": "cells",
+    "ConvMixing": "sequence",
+    "Position": "sequence",
+    "SelfAttention": "sequence",
+    "Tokens": "sequence",
+}
+_FILES = BLOCKS | {"build": "building", "build_plan": "building", "Cost": "cost", "Costs": "cost"}
+
+__all__ = ["BLOCKS", *_FILES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_FILES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

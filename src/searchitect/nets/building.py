@@ -1,0 +1,208 @@
+"""From an architecture to an `nn.Module`: construct it, send one sample through on the CPU, say what fails.
+
+The sample gives lazy layers their widths. Random start values come from `seed` alone; no global generator
+is touched. A target is looked up in `torch.nn`, in our blocks and in what the user brought; nothing else
+is ever imported, so that a space read from a file cannot run code of its own choice.
+"""
+
+from __future__ import annotations
+
+import dis
+import warnings
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from searchitect.errors import BuildError, TrialError, UsageError
+from searchitect.nets import blocks, cells, operations, sequence
+from searchitect.nets.block_costs import BLOCK_COSTS
+from searchitect.nets.layer_costs import LAYER_COSTS
+from searchitect.nets.parts import Part, Shape, Walk, place
+from searchitect.seeds import seeded_torch
+from searchitect.space import FUNCTIONS, Architecture, Plan, Space, apply
+
+_FILES = (nn, blocks, operations, cells, sequence)
+_RAISE = dis.opmap["RAISE_VARARGS"]
+
+
+def build(
+    space: Space, architecture: Architecture, sample: torch.Tensor | tuple[int, ...], *,
+    outputs: int | None = None, seed: int = 0,
+) -> nn.Module:  # fmt: skip
+    """The stand-alone network of an architecture, on the CPU, in training mode.
+
+    sample:  an input with batch dimension (B, ...), or its shape without the batch.
+    outputs: what OUTPUTS in the space stands for.
+
+    Tied parts of the space get weights of their own. Raises ArchitectureError for decisions of another
+    space, BuildError where a layer does not fit its input, TrialError when a class of the user's fails.
+    """
+    space.validate(architecture)
+    return build_plan(space.plan(architecture, outputs), sample, targets=space.targets, outputs=outputs, seed=seed)
+
+
+def build_plan(
+    plan: Plan, sample: torch.Tensor | tuple[int, ...], *,
+    targets: Mapping[str, Any] | None = None, outputs: int | None = None, seed: int = 0,
+) -> nn.Module:  # fmt: skip
+    """The network of a plan; `targets` are the classes and functions that the user brought, by path."""
+    x = _example(sample)
+    _fits(plan, tuple(x.shape[1:]))
+    maker = _Maker(targets or {}, outputs)
+    with seeded_torch(seed), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Lazy modules are a new feature")
+        module: nn.Module = maker.make(plan)
+        module.eval()
+        try:
+            with torch.no_grad():
+                module(x)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise _failure(maker.where(error) or plan, error) from error
+    _complete(maker)
+    return module.train()
+
+
+def _example(sample: torch.Tensor | tuple[int, ...]) -> torch.Tensor:
+    """One input (1, ...) on the CPU."""
+    if not isinstance(sample, torch.Tensor):
+        if not all(isinstance(n, int) and n > 0 for n in sample):
+            raise UsageError(f"sample {sample!r}: give a tensor with a batch dimension, or a shape of whole numbers")
+        return torch.zeros(1, *sample)
+    if sample.dim() < 1 or not len(sample):
+        raise UsageError(f"sample of shape {tuple(sample.shape)}: it needs a batch dimension with at least one entry")
+    x = sample[:1].detach().cpu()
+    return x.float() if x.is_floating_point() else x
+
+
+class _Unknown(Exception):
+    """A module that no cost table knows stands in the way."""
+
+
+def _fits(plan: Plan, shape: Shape) -> None:
+    """Raise BuildError where the cost tables see that a layer does not fit, before anything is made."""
+
+    def unknown(_plan: Plan, _shape: Shape) -> Part:
+        raise _Unknown
+
+    try:
+        Walk(LAYER_COSTS | BLOCK_COSTS, unknown)(plan, shape)
+    except _Unknown:
+        return  # from there on the dry run decides
+
+
+class _Maker:
+    """Makes modules from plans, and remembers which plan each came from."""
+
+    def __init__(self, targets: Mapping[str, Any], outputs: int | None) -> None:
+        self.targets = targets
+        self.outputs = outputs
+        self.made: dict[int, tuple[nn.Module, Plan]] = {}
+
+    def make(self, value: Any) -> Any:
+        """A plan becomes what it describes; lists, tuples and dicts are gone through."""
+        if isinstance(value, Plan):
+            return self._call(value)
+        if isinstance(value, (list, tuple)):
+            return type(value)([self.make(item) for item in value])
+        if isinstance(value, dict):
+            return {key: self.make(item) for key, item in value.items()}
+        return value
+
+    def _call(self, plan: Plan) -> Any:
+        if plan.target == "searchitect.OUTPUTS":
+            if self.outputs is None:
+                raise BuildError(f"{place(plan)}: the number of outputs is not known; pass outputs=... to build()")
+            return self.outputs
+        args = {name: self.make(value) for name, value in plan.args.items()}
+        function = self._resolve(plan)
+        try:
+            if plan.target in FUNCTIONS:
+                return function(*args.values())
+            result = function(*args["*"]) if set(args) == {"*"} else apply(function, args)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise _failure(plan, error) from error
+        if plan.module:
+            if not isinstance(result, nn.Module):
+                raise BuildError(f"{place(plan)}: {plan.target} gave {type(result).__name__}, not a torch.nn.Module")
+            self.made[id(result)] = result, plan
+        return result
+
+    def _resolve(self, plan: Plan) -> Callable[..., Any]:
+        target = plan.target
+        found = FUNCTIONS.get(target) or self.targets.get(target) or _known(target)
+        if found is None:
+            raise BuildError(
+                f"{place(plan)}: {target!r} is neither a layer of torch.nn nor a block of searchitect.nets. A class of "
+                f"your own must be brought along: Space.from_json(text, targets={{{target!r}: TheClass}})"
+            )
+        return found
+
+    def where(self, error: BaseException) -> Plan | None:
+        """The innermost of our modules whose forward the error came through."""
+        found = None
+        for frame in _frames(error.__traceback__):
+            known = self.made.get(id(frame.tb_frame.f_locals.get("self")))
+            found = known[1] if known else found
+        return found
+
+
+def _known(target: str) -> type[nn.Module] | None:
+    """A layer of torch.nn or a block of ours, and nothing else that these modules happen to hold."""
+    home, _, name = target.rpartition(".")
+    files = {"torch.nn": _FILES[:1], "searchitect.nets": _FILES[1:]}.get(home, ())
+    for file in files:
+        found = vars(file).get(name)
+        if isinstance(found, type) and issubclass(found, nn.Module):
+            return found
+    return None
+
+
+def _frames(trace: TracebackType | None) -> list[TracebackType]:
+    frames = []
+    while trace is not None:
+        frames.append(trace)
+        trace = trace.tb_next
+    return frames
+
+
+def _failure(plan: Plan, error: Exception) -> TrialError:
+    """A BuildError where the pieces do not fit, a plain TrialError where the user's code is at fault."""
+    if isinstance(error, TrialError):
+        return error
+    text = str(error).strip() or "no message"
+    if _is_refusal(error):
+        return BuildError(f"{place(plan)}: {text}")
+    return TrialError(f"{place(plan)}: {type(error).__name__} in your code: {text}")
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether sizes do not fit: a check that refused, or an error that torch found.
+
+    An explicit `raise` in the user's own file is the user's, unless it is a ValueError or an assert.
+    """
+    if isinstance(error, (ValueError, AssertionError)):
+        return True
+    last = _frames(error.__traceback__)[-1]
+    module = str(last.tb_frame.f_globals.get("__name__", ""))
+    if module.split(".")[0] == "torch" or module.startswith(("searchitect.nets.", "searchitect.space.")):
+        return True
+    raised = last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE
+    return isinstance(error, (RuntimeError, IndexError)) and not raised
+
+
+def _complete(maker: _Maker) -> None:
+    """Raise BuildError when a lazy layer never saw an input: its weights would have no size."""
+    for module, plan in maker.made.values():
+        for tensor in module.parameters(recurse=False):
+            if is_lazy(tensor):
+                raise BuildError(
+                    f"{place(plan)}: never received an input, so its width is unknown; use it or leave it out"
+                )
