@@ -1,0 +1,118 @@
+"""Put a process back as it was before user code ran in it.
+
+What is remembered: folder, environment, signal handlers, output streams, import path, warning filters,
+recursion limit; of numpy and torch, where loaded: random states, default dtype and device, threads,
+gradient mode, determinism. Modules that user code imported or changed stay.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+_SIGNALS = [
+    s for s in signal.valid_signals() if s not in (getattr(signal, "SIGKILL", 9), getattr(signal, "SIGSTOP", 19))
+]
+
+
+@contextmanager
+def restored(*, randomness: bool = True) -> Iterator[None]:
+    """Whatever the block does to the process-wide state is undone, also when it raises."""
+    undo = [*_process(), *_torch()]
+    if randomness:
+        undo += _randomness()
+    try:
+        yield
+    finally:
+        for step in undo:
+            with suppress(Exception):  # one that cannot be undone must not keep the others
+                step()
+
+
+def _process() -> list[Callable[[], None]]:
+    streams = sys.stdout, sys.stderr, sys.stdin, sys.excepthook
+    path, limit = list(sys.path), sys.getrecursionlimit()
+    filters = list(warnings.filters)
+    environment = os.environ.copy()
+    try:
+        folder: str | None = os.getcwd()
+    except OSError:
+        folder = None
+    handlers = {s: signal.getsignal(s) for s in _SIGNALS} if _in_main_thread() else {}
+
+    def back() -> None:
+        sys.stdout, sys.stderr, sys.stdin, sys.excepthook = streams
+        sys.path[:] = path
+        sys.setrecursionlimit(limit)
+        if filters != warnings.filters:
+            warnings.filters[:] = filters  # type: ignore[index]
+            getattr(warnings, "_filters_mutated", lambda: None)()
+        if environment != os.environ:
+            os.environ.clear()
+            os.environ.update(environment)
+
+    def back_in_folder() -> None:
+        if folder is not None:
+            os.chdir(folder)
+
+    def back_to_handlers() -> None:
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+    return [back, back_in_folder, back_to_handlers]
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _randomness() -> list[Callable[[], None]]:
+    state = random.getstate()
+    undo: list[Callable[[], None]] = [lambda: random.setstate(state)]
+    numpy = sys.modules.get("numpy.random")
+    if numpy is not None:
+        drawn = numpy.get_state()
+        undo.append(lambda: numpy.set_state(drawn))
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "random"):
+        bits = torch.get_rng_state()
+        undo.append(lambda: torch.set_rng_state(bits))
+    return undo
+
+
+def _torch() -> list[Callable[[], None]]:
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "get_default_dtype"):
+        return []
+    dtype, threads, gradient = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()
+    strict, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    device, cudnn = torch.get_default_device(), torch.backends.cudnn
+    flags = cudnn.benchmark, cudnn.deterministic
+
+    def back() -> None:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradient)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        if torch.get_default_device() != device:
+            torch.set_default_device(device if device.type != "cpu" else None)
+        if (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()) != (
+            strict,
+            warn_only,
+        ):
+            torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        if (cudnn.benchmark, cudnn.deterministic) != flags:
+            cudnn.benchmark, cudnn.deterministic = flags
+
+    return [back]

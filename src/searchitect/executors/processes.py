@@ -1,0 +1,482 @@
+"""Tasks in worker processes of this machine: one per slot, kept, watched and replaced by a server process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from searchitect.errors import SearchitectError, UsageError
+from searchitect.executors import system
+from searchitect.executors.base import Event, Executor, Failed, Function, Report, Started, check_limit
+from searchitect.executors.shipping import pack_function
+from searchitect.executors.task import LOG_MB, Outcome
+from searchitect.executors.wire import Frames, copied, pack, receive
+from searchitect.executors.worker import Settings, start_message
+
+_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP} if os.name == "posix" else set()
+_TRIES = 3  # starts of a worker or server in a row that may fail
+
+
+class _Task:
+    """A submitted ticket that has not ended."""
+
+    __slots__ = ("attempt", "limit", "payload", "stopped", "ticket")
+
+    def __init__(self, ticket: int, payload: Mapping[str, Any], limit: float | None, attempt: int) -> None:
+        self.ticket = ticket
+        self.limit = limit
+        self.attempt = attempt
+        self.stopped = False
+        try:
+            self.payload = copied(dict(payload))
+            pack(self.payload)
+        except (TypeError, ValueError, OverflowError, UnicodeEncodeError) as error:
+            raise UsageError(f"payload of ticket {ticket}: {error}") from error
+
+    def message(self) -> list[Any]:
+        """What the worker is sent."""
+        return ["task", self.ticket, self.attempt, self.limit, self.stopped, self.payload]
+
+
+class _Worker:
+    """The driver's view of one slot."""
+
+    __slots__ = ("doomed", "frames", "pid", "ready", "slot", "sock", "task")
+
+    def __init__(self, slot: int, sock: socket.socket) -> None:
+        self.slot = slot
+        self.sock = sock
+        self.frames = Frames()
+        self.pid = 0
+        self.ready = False
+        self.doomed = False  # about to end: is given no more tasks
+        self.task: _Task | None = None
+
+
+class Processes(Executor):
+    """`workers` processes that keep what they have imported.
+
+    `threads` each (default: cores / workers). `memory_mb` limits how much a worker's address space may grow
+    over that of an idle one. A worker is replaced after `recycle_after` tasks. Output of a ticket goes to
+    `folder/logs/<ticket>.log`, at most `log_mb` of it. With `devices` that are not "cpu" each worker is a
+    fresh process and worker i computes on device i modulo their number. `preload` names modules that the
+    server imports once. Raises UsageError for impossible values and where processes cannot be forked.
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        threads: int | None = None,
+        memory_mb: float | None = None,
+        recycle_after: int = 200,
+        folder: Path | str | None = None,
+        log_mb: float = LOG_MB,
+        devices: Sequence[str] = ("cpu",),
+        preload: Sequence[str] = ("torch",),
+    ) -> None:
+        if not hasattr(os, "fork") or not hasattr(socket, "send_fds"):
+            raise UsageError("executor 'processes' needs Linux or macOS; use 'serial' (workers=0) here")
+        _check(workers=workers, threads=threads, recycle_after=recycle_after)
+        if memory_mb is not None and not memory_mb >= 64:
+            raise UsageError(f"memory_mb={memory_mb!r}: must be at least 64 MB, or None for no limit")
+        if not devices:
+            raise UsageError("devices: name at least one, for example ['cpu'] or ['cuda:0', 'cuda:1']")
+        self.slots = workers
+        self._settings = Settings(
+            threads=threads or max(1, system.cores() // workers),
+            devices=list(devices),
+            fresh=any(d != "cpu" for d in devices) or not system.LINUX,
+            memory_mb=memory_mb,
+            recycle_after=recycle_after,
+            folder=None if folder is None else str(Path(folder).absolute()),
+            log_mb=log_mb,
+            sys_path=[p or os.getcwd() for p in sys.path],
+            preload=list(preload),
+        )
+        self._function: bytes | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._server_ready = False
+        self._control: socket.socket | None = None
+        self._errors: IO[bytes] | None = None
+        self._selector = selectors.DefaultSelector()
+        self._frames = Frames()
+        self._workers: dict[int, _Worker] = {}
+        self._pending: deque[_Task] = deque()
+        self._tasks: dict[int, _Task] = {}
+        self._events: list[Event] = []
+        self._acknowledged = ""
+        self._paused = False
+        self._failed_starts = 0
+        self._closed = False
+        self._pid = os.getpid()
+        self._at_exit = _close_at_exit(self)
+
+    # -- the face --------------------------------------------------------------------------------------
+
+    def start(self, function: Function) -> None:
+        """Take the function, once; the workers get ready in the background."""
+        if self._function is not None:
+            raise UsageError("start: this executor has its function already; make a new one for another")
+        self._function = pack_function(function)
+        self._launch()
+
+    def submit(
+        self, ticket: int, payload: Mapping[str, Any], *, time_limit: float | None = None, attempt: int = 1
+    ) -> None:
+        """Queue one task; it is given to the next idle worker."""
+        if self._function is None or self._closed:
+            raise UsageError("submit: the executor is closed" if self._closed else "submit: call start(function) first")
+        if ticket in self._tasks:
+            raise UsageError(f"submit: ticket {ticket} is still outstanding")
+        check_limit(time_limit)
+        task = _Task(ticket, payload, time_limit, attempt)
+        self._tasks[ticket] = task
+        self._pending.append(task)
+        self._dispatch()
+
+    def wait(self, timeout: float | None) -> list[Event]:
+        """At least one event; [] on timeout (None: no limit), and at once when nothing is outstanding."""
+        end = None if timeout is None else time.monotonic() + timeout
+        if not self._closed:
+            self._pump(0.0)
+        while not self._events and self._tasks and not self._closed:
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0.0:
+                break
+            self._pump(left)
+        events, self._events = self._events, []
+        return events
+
+    def stop(self, ticket: int) -> None:
+        """Ask the task to end at its next step."""
+        task = self._tasks.get(ticket)
+        if task is None or task.stopped:
+            return
+        task.stopped = True
+        for worker in self._workers.values():
+            if worker.task is task:
+                _send(worker.sock, pack(["stop", ticket]))
+
+    def kill(self, ticket: int) -> None:
+        """End the task now; its worker is replaced."""
+        task = self._tasks.get(ticket)
+        if task is None:
+            return
+        if task in self._pending:
+            self._pending.remove(task)
+            self._fail(task, "killed", "killed on request before it began", retryable=True)
+            return
+        for worker in self._workers.values():
+            if worker.task is task:
+                worker.doomed = True
+                self._tell("kill", worker.pid)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """While inside, the workers are stopped (SIGSTOP) and their time limits wait."""
+        self._paused = True
+        self._tell("pause", answer="paused")
+        try:
+            yield
+        finally:
+            self._tell("resume", answer="resumed")
+            self._paused = False
+            self._dispatch()
+
+    def close(self, grace: float = 0.0) -> None:
+        """End everything; running tasks are asked to stop and get `grace` seconds."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        atexit.unregister(self._at_exit)
+        try:
+            self._pending.clear()
+            if grace > 0.0:
+                self._wind_down(grace)
+        finally:
+            self._closed = True
+            self._bury_server()
+            self._selector.close()
+            self._tasks.clear()
+
+    def _wind_down(self, grace: float) -> None:
+        end = time.monotonic() + grace
+        running = [w.task for w in self._workers.values() if w.task is not None]
+        for task in running:
+            self.stop(task.ticket)
+        while any(t.ticket in self._tasks for t in running) and time.monotonic() < end:
+            self._pump(max(0.0, end - time.monotonic()))
+
+    # -- server and workers ----------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        assert self._function is not None
+        ours, theirs = socket.socketpair()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "searchitect.executors.server", str(theirs.fileno()), str(self.slots)],
+            stdin=subprocess.PIPE,
+            stdout=self._errors,
+            stderr=self._errors,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C in a terminal is for the driver alone
+            env=_environment(self._settings),
+        )
+        theirs.close()
+        ours.setblocking(False)
+        self._control = ours
+        self._server_ready = False
+        self._frames = Frames()
+        self._selector.register(ours, selectors.EVENT_READ, None)
+        assert self._server.stdin is not None
+        with suppress(BrokenPipeError), self._server.stdin as pipe:
+            pipe.write(start_message(self._settings, self._function))
+        for slot in range(self.slots):
+            self._hire(slot)
+
+    def _hire(self, slot: int) -> None:
+        assert self._control is not None
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        worker = _Worker(slot, ours)
+        self._workers[slot] = worker
+        self._selector.register(ours, selectors.EVENT_READ, worker)
+        with theirs, suppress(BrokenPipeError, ConnectionResetError):
+            socket.send_fds(self._control, [pack(["worker", slot])], [theirs.fileno()])
+
+    def _dispatch(self) -> None:
+        if self._paused or self._closed:
+            return
+        for worker in self._workers.values():
+            if not self._pending:
+                return
+            if worker.ready and worker.task is None and not worker.doomed:
+                task = self._pending.popleft()
+                if not _send(worker.sock, pack(task.message())):  # it has just died: another will do it
+                    self._pending.appendleft(task)
+                    worker.doomed = True
+                    continue
+                worker.task = task
+                self._events.append(Started(task.ticket, worker.slot, worker.pid))
+
+    def _tell(self, *message: Any, answer: str = "") -> None:
+        """Tell the server something and, if it is to answer, wait for that."""
+        if self._control is None or not _send(self._control, pack(list(message))):
+            return
+        self._acknowledged = ""
+        end = time.monotonic() + 10.0
+        while answer and self._acknowledged != answer and time.monotonic() < end and self._server_ready:
+            self._pump(1.0)
+
+    def _pump(self, timeout: float | None) -> None:
+        """Take in whatever has arrived, waiting for it at most so long."""
+        for key, _ in self._selector.select(timeout):
+            if key.data is None:
+                self._hear_server()
+                continue
+            worker: _Worker = key.data
+            if self._workers.get(worker.slot) is worker:  # not one that was buried in this very round
+                self._hear(worker)
+        self._dispatch()
+
+    def _hear(self, worker: _Worker) -> None:
+        data = receive(worker.sock)
+        if data is None:
+            self._selector.unregister(worker.sock)  # the server will say how it died
+            worker.doomed = True
+            return
+        for message in worker.frames.feed(data):
+            self._on_message(worker, message)
+
+    def _on_message(self, worker: _Worker, message: list[Any]) -> None:
+        kind, value = message[:2]
+        if kind == "ready":
+            worker.ready, worker.pid = True, value
+            self._failed_starts = 0
+        elif worker.task is None or worker.task.ticket != value:
+            return
+        elif kind == "report":
+            report = Report(value, message[2])
+            if self.listener is None:
+                self._events.append(report)
+            else:
+                self.listener(report)
+        elif kind == "done":
+            last, outcome = message[2], Outcome(*message[3:])
+            worker.doomed = worker.doomed or last
+            worker.task = None
+            del self._tasks[value]
+            self._events.append(outcome.event(value))
+
+    def _hear_server(self) -> None:
+        assert self._control is not None
+        data = receive(self._control)
+        if data is None:
+            self._on_server_lost()
+            return
+        for message in self._frames.feed(data):
+            kind = message[0]
+            if kind == "exit":
+                self._on_exit(*message[1:])
+            elif kind == "ready":
+                self._server_ready = True
+            elif kind == "broken":
+                self._give_up(f"the workers could not load the function: {message[1]}\n{message[2]}")
+            elif kind == "forked":
+                self._workers[message[1]].pid = message[2]
+            else:
+                self._acknowledged = kind
+
+    def _on_exit(self, slot: int, pid: int, status: int, peak_kb: int, reason: str) -> None:
+        """A worker has ended: its last words first, then its task, then another in its place."""
+        worker = self._workers[slot]
+        task = self._let_go(worker)
+        peak = peak_kb * 1024 / 1e6
+        if task is not None:
+            cause, message, retryable = self._verdict(task, status, peak, reason)
+            self._fail(task, cause, message, retryable=retryable, peak_mb=peak)
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _TRIES:
+                self._give_up(f"a worker ended {_TRIES} times before it was ready ({reason or f'status {status}'})")
+        self._hire(slot)
+
+    def _let_go(self, worker: _Worker) -> _Task | None:
+        """Read what a dead worker had sent, close its socket; its task if that has not ended."""
+        while True:
+            data = receive(worker.sock)
+            if not data:
+                break
+            for message in worker.frames.feed(data):
+                self._on_message(worker, message)
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(worker.sock)
+        worker.sock.close()
+        task, worker.task = worker.task, None
+        return task
+
+    def _verdict(self, task: _Task, status: int, peak: float, reason: str) -> tuple[str, str, bool]:
+        """Cause, message and whether to try again, from how the worker died."""
+        if reason == "limit":
+            return "time limit", f"still running after its time limit of {task.limit:g} s", False
+        if reason == "kill":
+            return "killed", "killed on request", True
+        code = os.waitstatus_to_exitcode(status)
+        if code >= 0:
+            return "killed", f"the task ended its process with exit code {code}", False
+        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+        bound = self._settings.memory_mb or system.machine_mb()
+        if code == -signal.SIGKILL and bound and peak > 0.4 * bound:
+            return "killed", f"killed, probably memory (RSS {peak:.0f} of {bound:.0f} MB)", True
+        return "killed", f"killed by {name} (RSS {peak:.0f} MB)", -code in _OUTSIDE
+
+    def _fail(self, task: _Task, cause: str, message: str, *, retryable: bool, peak_mb: float = 0.0) -> None:
+        self._tasks.pop(task.ticket, None)
+        self._events.append(Failed(task.ticket, cause, message, "", retryable, peak_mb))
+
+    def _on_server_lost(self) -> None:
+        """The server died: so did its workers. Their tasks are lost, and a new server is started."""
+        lost = [task for task in map(self._let_go, list(self._workers.values())) if task is not None]
+        ready = self._server_ready
+        words = self._bury_server()
+        for task in lost:
+            self._fail(task, "killed", "the server of the worker processes died", retryable=True)
+        self._failed_starts = 0 if ready else self._failed_starts + 1
+        if self._failed_starts >= _TRIES:
+            self._give_up(f"the server of the worker processes cannot be started\n{words}")
+        self._launch()
+
+    def _bury_server(self) -> str:
+        """End the server and everything under it; the end of what it wrote to its standard error."""
+        pids = [w.pid for w in self._workers.values() if w.pid]
+        for worker in self._workers.values():
+            with suppress(KeyError, ValueError):
+                self._selector.unregister(worker.sock)
+            worker.sock.close()
+        self._workers.clear()
+        if self._control is not None:
+            with suppress(KeyError, ValueError):
+                self._selector.unregister(self._control)
+            self._control.close()
+            self._control = None
+        if self._server is not None:
+            left = (
+                {member for pid in pids for member in system.family(pid)} if self._server.poll() is not None else set()
+            )
+            try:
+                self._server.wait(2.0)
+            except subprocess.TimeoutExpired:
+                left = {member for pid in (self._server.pid, *pids) for member in system.family(pid)}
+                self._server.kill()
+                self._server.wait()
+            for pid in (*pids, *left):
+                system.kill_group(pid)
+                if pid in left:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+            self._server = None
+        return self._last_words()
+
+    def _last_words(self) -> str:
+        if self._errors is None:
+            return ""
+        with self._errors as file:
+            self._errors = None
+            file.seek(0)
+            return file.read()[-4000:].decode("utf-8", "replace")
+
+    def _give_up(self, why: str) -> None:
+        self.close()
+        raise SearchitectError(why)
+
+
+def _send(sock: socket.socket, data: bytes) -> bool:
+    """Send all of it; False when the other side is gone."""
+    sock.setblocking(True)
+    try:
+        sock.sendall(data)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    finally:
+        sock.setblocking(False)
+    return True
+
+
+def _check(**numbers: int | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise UsageError(f"{name}={value!r}: must be a whole number of at least 1")
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The server's environment: our package importable, and one idea of how many threads there are."""
+    home = str(Path(__file__).resolve().parents[2])
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    arenas = {} if settings.memory_mb is None else {"MALLOC_ARENA_MAX": "2"}  # each reserves 64 MB
+    return {**os.environ, **dict.fromkeys(names, str(settings.threads)), **arenas, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _close_at_exit(executor: Processes) -> Any:
+    """Closes the executor when the interpreter ends, without keeping it alive until then."""
+    reference = weakref.ref(executor)
+
+    def close() -> None:
+        still_there = reference()
+        if still_there is not None:
+            still_there.close()
+
+    atexit.register(close)
+    return close
