@@ -221,7 +221,20 @@ def objectives(texts: str | Objective | Iterable[str | Objective]) -> tuple[Obje
     names = [o.metric for o in read if not o.is_limit]
     if len(set(names)) < len(names):
         raise UsageError(f"an objective is given twice: {', '.join(names)}")
+    _check_limits(read)
     return read
+
+
+def _check_limits(read: Sequence[Objective]) -> None:
+    """Raises UsageError when no number could keep two of the limits."""
+    lower = [o for o in read if o.limit is not None and o.direction == "max"]
+    for below in (o for o in read if o.limit is not None and o.direction == "min"):
+        for above in lower:
+            if above.metric == below.metric and not (above.limit or 0.0) < (below.limit or 0.0):
+                raise UsageError(
+                    f"the limits '{above}' and '{below}' contradict each other: no value is both, so every trial would "
+                    "fail them; leave one out, or turn the signs"
+                )
 
 
 def goals(items: Sequence[Objective]) -> tuple[Objective, ...]:

@@ -43,7 +43,7 @@ class Architecture(msgspec.Struct, frozen=True, eq=True):
         if len(text) > LIMIT_TEXT:
             raise ArchitectureError(f"architecture file of {len(text)} bytes: at most {LIMIT_TEXT} are read")
         try:
-            body = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+            body = json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constant)
         except (ValueError, RecursionError) as error:
             raise ArchitectureError(f"not an architecture file: {error}") from None
         if not isinstance(body, dict) or set(body) != {"format", "space", "decisions"}:
@@ -58,19 +58,22 @@ class Architecture(msgspec.Struct, frozen=True, eq=True):
         for name, value in decisions.items():
             if not isinstance(value, (str, int, float, bool, type(None))):
                 raise ArchitectureError(
-                    f"decision {name!r} holds {type(value).__name__}: only text, numbers, true, false and null are allowed"
+                    f"decision {name!r} holds {type(value).__name__}: only text, numbers, true, false and null "
+                    "are allowed"
                 )
             if isinstance(value, float) and not math.isfinite(value):
                 raise ArchitectureError(f"decision {name!r} is not a finite number")
         return cls(body["space"], decisions)
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads`: a mapping. Raises ValueError when a name occurs twice."""
     body = dict(pairs)
     if len(body) < len(pairs):
         raise ValueError("a name occurs twice")
     return body
 
 
-def _no_constant(name: str) -> float:
+def no_constant(name: str) -> float:
+    """For `json.loads`: refuses NaN and Infinity, which JSON does not have."""
     raise ValueError(f"{name} is not a number here")

@@ -3,52 +3,64 @@
 A plan is run on symbols. Identity disappears, sums are flat multisets, zero terms go, branches that nobody
 uses go, and a *parameter-free* operation applied twice to one value is one value; each *weighted* operation
 (also a random one, such as dropout) is a value of its own, so conv_a(x) + conv_b(x) is not 2·conv_a(x).
-What a class of the user's does is unknown: it counts as one weighted operation. The result is written out
-exactly, shared values by reference; a hash only decides the order in which equal-looking terms are written,
-so a collision can cost a merge and never makes a false one. The key is a BLAKE2b digest of that text.
+Zeros keep their shape, which matters where they are all that is left. What a class of the user's does is
+unknown: it counts as one weighted operation. A network that changes a shared value in place depends on the
+order of its branches and is written as it stands. The result is written out exactly, shared values by
+reference; a hash only decides the order in which equal-looking terms are written, so a collision can cost a
+merge and never makes a false one. The key is a BLAKE2b digest of that text.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import zlib
 from collections.abc import Callable
 from typing import Any
 
+from searchitect.space import shapes
 from searchitect.space.decision import Plan
+from searchitect.space.shapes import NETS, NN, Token
 
-NN, NETS = "torch.nn.", "searchitect.nets."
-
-FREE = {  # no parameters, not random, and zero stays zero
+VIEWS = {NN + "Flatten", NN + "Unflatten", NETS + "Tokens"}  # share memory with their input
+FREE = VIEWS | {  # no parameters, not random, and zero stays zero
     NN + n
-    for n in """ReLU ReLU6 LeakyReLU ELU CELU SELU GELU SiLU Mish Tanh Hardswish Hardtanh Softsign Tanhshrink
+    for n in """ReLU ReLU6 LeakyReLU ELU CELU SELU GELU SiLU Mish Tanh Hardswish Softsign Tanhshrink
     Softshrink Hardshrink MaxPool1d MaxPool2d AvgPool1d AvgPool2d AdaptiveAvgPool1d AdaptiveAvgPool2d
-    AdaptiveMaxPool1d AdaptiveMaxPool2d LPPool2d Flatten Unflatten ZeroPad1d ZeroPad2d PixelShuffle Upsample""".split()
-} | {NETS + n for n in ("Mean", "Tokens")}
-FREE_NOT_ZERO = {NN + n for n in ("Sigmoid", "Softplus", "Hardsigmoid", "LogSigmoid", "Softmax", "LogSoftmax")}
-ZERO_KEPT_WITHOUT_BIAS = {
-    NN + n for n in "Linear LazyLinear Conv1d Conv2d Conv3d LazyConv1d LazyConv2d LazyConv3d".split()
+    AdaptiveMaxPool1d AdaptiveMaxPool2d LPPool2d ZeroPad1d ZeroPad2d PixelShuffle Upsample""".split()
+} | {NETS + "Mean"}  # fmt: skip
+FREE_NOT_ZERO = {
+    NN + n for n in ("Sigmoid", "Softplus", "Hardsigmoid", "Hardtanh", "LogSigmoid", "Softmax", "LogSoftmax")
 }
+ZERO_KEPT_WITHOUT_BIAS = shapes.CONVOLUTIONS | {NN + "Linear", NN + "LazyLinear"}
 NORMS = {NN + n for n in "BatchNorm1d BatchNorm2d LazyBatchNorm1d LazyBatchNorm2d LayerNorm GroupNorm".split()}
-ZERO_KEPT_RANDOM = {NN + n for n in "Dropout Dropout1d Dropout2d AlphaDropout".split()} | {NETS + "DropPath"}
 IRRELEVANT = {"inplace", "device", "dtype"}
+_serial = itertools.count()
 
 
 class Value:
-    """One symbol: an operation on inputs. Compared by identity; `order` only sorts."""
+    """One symbol: an operation on inputs. Compared by identity; `order` only sorts.
 
-    __slots__ = ("inputs", "op", "order", "unordered")
+    `plan` is the module that made it, if one did; `token` the shape, when this is a zero.
+    """
 
-    def __init__(self, op: str, inputs: tuple[Value, ...], unordered: bool = False) -> None:
+    __slots__ = ("inputs", "op", "order", "plan", "serial", "token", "unordered")
+
+    def __init__(
+        self, op: str, inputs: tuple[Value, ...], plan: Plan | None = None, *,
+        unordered: bool = False, token: Token | None = None,
+    ) -> None:  # fmt: skip
         self.op = op
         self.inputs = inputs
+        self.plan = plan
         self.unordered = unordered
+        self.token = token
+        self.serial = next(_serial)  # the order of making, where `order` does not decide
         below = sorted(v.order for v in inputs) if unordered else [v.order for v in inputs]
         self.order: int = zlib.crc32(f"{op}{below}".encode())
 
 
 INPUT = Value("x", ())
-ZERO = Value("0", ())
 
 
 class Graph:
@@ -57,13 +69,27 @@ class Graph:
     def __init__(self, zero_preserving: bool) -> None:
         self.zero_preserving = zero_preserving
         self.known: dict[Any, Value] = {}
+        self.shared: set[Value] = set()  # used by several modules
+        self.twins = False  # whether a sum has terms of equal order
+        self.as_written = False  # whether one of them is changed in place
 
-    def free(self, op: str, *inputs: Value) -> Value:
+    def weighted(self, op: str, inputs: tuple[Value, ...], plan: Plan | None = None) -> Value:
+        """An operation with weights or randomness of its own: a new value each time."""
+        return Value(op, inputs, plan)
+
+    def free(self, op: str, inputs: tuple[Value, ...], plan: Plan | None = None) -> Value:
         """A parameter-free operation: one value for equal inputs."""
         name = (op, *map(id, inputs))
         found = self.known.get(name)
         if found is None:
-            found = self.known[name] = Value(op, inputs)
+            found = self.known[name] = Value(op, inputs, plan)
+        return found
+
+    def zero(self, token: Token) -> Value:
+        """A tensor of zeros."""
+        found = self.known.get(token)
+        if found is None:
+            found = self.known[token] = Value(f"0{token!r}", (), token=token)
         return found
 
     def sum(self, terms: list[Value]) -> Value:
@@ -72,42 +98,85 @@ class Graph:
         for term in terms:
             if term.op == "+":
                 flat += term.inputs
-            elif term is not ZERO:
+            elif term.token is None:
                 flat.append(term)
         if len(flat) < 2:
-            return flat[0] if flat else ZERO
-        flat.sort(key=_order_then_id)
+            return flat[0] if flat else min(terms, key=_op)
+        flat.sort(key=_order_then_serial)
         name = ("+", *map(id, flat))
         found = self.known.get(name)
         if found is None:
             found = self.known[name] = Value("+", tuple(flat), unordered=True)
+            self.twins = self.twins or len({v.order for v in flat}) < len(set(flat))
         return found
+
+    def share(self, value: Any) -> None:
+        """Note that several modules will see this value."""
+        if isinstance(value, Value):
+            self.shared.add(value)
 
     def apply(self, plan: Plan, x: Any) -> Any:
         """The value of a module at a value (or a list of values)."""
-        rule = RULES.get(plan.target)
+        target = plan.target
+        rule = RULES.get(target)
         if rule is not None:
             return rule(self, plan, x)
-        inputs = tuple(x) if isinstance(x, list) else (x,)
-        target = plan.target
+        if isinstance(x, list):
+            return self.weighted(signature(plan), tuple(x), plan)
+        if x in self.shared:
+            self.as_written = self.as_written or bool(plan.args.get("inplace"))
         if target in FREE:
-            return ZERO if x is ZERO else self.free(signature(plan), *inputs)
+            if x.token is not None:
+                return self.zero(shapes.after(plan, signature(plan), x.token))
+            made = self.free(signature(plan), (x,), plan)
+            if target in VIEWS and x in self.shared:
+                self.shared.add(made)
+            return made
         if target in FREE_NOT_ZERO:
-            return self.free(signature(plan), *inputs)
-        if x is ZERO and self._keeps_zero(plan):
-            return ZERO
-        return Value(signature(plan), inputs)
+            return self.free(signature(plan), (x,), plan)
+        if x.token is not None and self._keeps_zero(plan):
+            return self.zero(shapes.after(plan, signature(plan), x.token))
+        return self.weighted(signature(plan), (x,), plan)
 
     def _keeps_zero(self, plan: Plan) -> bool:
-        if plan.target in ZERO_KEPT_RANDOM:
-            return True
         if plan.target in ZERO_KEPT_WITHOUT_BIAS:
             return plan.args.get("bias") is False or self.zero_preserving
         return self.zero_preserving and plan.target in NORMS
 
+    def shape(self, value: Value) -> Token:
+        """The shape of a value as a symbol (see `shapes`)."""
+        above: list[Value] = []
+        while value.token is None and value is not INPUT:
+            if value.op in ("+", "residual"):
+                value = value.inputs[-1]
+            elif len(value.inputs) == 1:
+                above.append(value)
+                value = value.inputs[0]
+            else:
+                break
+        token = value.token or shapes.INPUT
+        if value.token is None and value is not INPUT:
+            token = value.op, tuple(map(self.shape, value.inputs))
+        for user in reversed(above):
+            token = _after(user, token)
+        return token
 
-def _order_then_id(value: Value) -> tuple[int, int]:
-    return value.order, id(value)
+
+def _after(value: Value, token: Token) -> Token:
+    if value.plan is None:
+        return value.op, token
+    if value.plan.target == NETS + "TwoInputCell":  # one of its two inward convolutions
+        halved = value.op.endswith("True)0")
+        return value.plan.args["width"], shapes.shrunk(token[1], 1 + halved)
+    return shapes.after(value.plan, value.op, token)
+
+
+def _op(value: Value) -> str:
+    return value.op
+
+
+def _order_then_serial(value: Value) -> tuple[int, int]:
+    return value.order, value.serial
 
 
 def _sequential(graph: Graph, plan: Plan, x: Any) -> Any:
@@ -120,60 +189,79 @@ def _identity(_graph: Graph, _plan: Plan, x: Any) -> Any:
     return x
 
 
-def _zero(_graph: Graph, _plan: Plan, _x: Any) -> Any:
-    return ZERO
+def _zero(graph: Graph, plan: Plan, x: Value) -> Value:
+    return graph.zero(shapes.after(plan, "", graph.shape(x)))
 
 
-def _skip(graph: Graph, plan: Plan, x: Any) -> Any:
-    return x if plan.args.get("stride") == 1 else Value(signature(plan), (x,))
+def _skip(graph: Graph, plan: Plan, x: Value) -> Value:
+    return x if plan.args.get("stride") == 1 else graph.weighted(signature(plan), (x,), plan)
 
 
-def _dropout(graph: Graph, plan: Plan, x: Any) -> Any:
-    if x is ZERO or plan.args.get("p") == 0:
+def _dropout(graph: Graph, plan: Plan, x: Value) -> Value:
+    if x.token is not None or plan.args.get("p") == 0:
         return x
-    return Value(signature(plan), (x,))
+    made = graph.weighted(signature(plan), (x,), plan)
+    if x in graph.shared:  # in evaluation it is its input
+        graph.shared.add(made)
+        graph.as_written = graph.as_written or bool(plan.args.get("inplace"))
+    return made
 
 
-def _residual(graph: Graph, plan: Plan, x: Any) -> Any:
-    # the input is added only where the shapes agree, which a symbol does not know: an operation of its own
+def _residual(graph: Graph, plan: Plan, x: Value) -> Value:
+    graph.share(x)
     y = graph.apply(plan.args["body"], x)
-    return graph.sum([x, x]) if y is x else graph.free("residual", x, y)
+    if y is x:
+        return graph.sum([x, x])
+    if y.token is not None and y.token == graph.shape(x):
+        return x
+    # the input is added only where the shapes agree, which a symbol does not always know: an operation of its own
+    return graph.free("residual", (x, y))
 
 
-def _branches(graph: Graph, plan: Plan, x: Any) -> Any:
+def _branches(graph: Graph, plan: Plan, x: Value) -> Value:
+    graph.share(x)
     outputs = [graph.apply(part, x) for part in plan.args.get("*", ())]
-    return graph.sum(outputs) if plan.args.get("merge") == "sum" else graph.free("concat", *outputs)
+    return graph.sum(outputs) if plan.args.get("merge") == "sum" else graph.free("concat", tuple(outputs))
 
 
-def _members(graph: Graph, plan: Plan, x: Any) -> Any:
+def _members(graph: Graph, plan: Plan, x: Any) -> list[Any]:
+    graph.share(x)
     return [graph.apply(part, x) for part in plan.args.get("*", ())]
 
 
 def _edge(graph: Graph, plan: Plan, states: Any) -> Any:
+    if not isinstance(states, list):  # a list that a class of the user's made
+        return graph.weighted(signature(plan), (states,), plan)
     return graph.apply(plan.args["op"], states[plan.args["source"]])
 
 
-def _cell(graph: Graph, plan: Plan, x: Any) -> Any:
+def _cell(graph: Graph, plan: Plan, x: Value) -> Value:
     edges, states, done = plan.args["edges"], [x], 0
+    graph.share(x)
     while done < len(edges):
         width = len(states)
         states.append(graph.sum([graph.apply(edges[done + i], states[i]) for i in range(width)]))
+        graph.share(states[-1])
         done += width
     return states[-1]
 
 
-def _two_input_cell(graph: Graph, plan: Plan, pair: Any) -> Any:
+def _two_input_cell(graph: Graph, plan: Plan, pair: Any) -> Value:
     args = plan.args
-    stem = f"pre({args['width']},{args['after_reduction']})"
-    states = [Value(stem + "0", (pair[0],)), Value(f"pre({args['width']})1", (pair[1],))]
+    older = graph.weighted(f"pre({args['width']},{args['after_reduction']})0", (pair[0],), plan)
+    states = [older, graph.weighted(f"pre({args['width']})1", (pair[1],), plan)]
+    graph.shared.update(states)
     for node in args["nodes"]:
-        states.append(graph.sum(graph.apply(node, states)))
-    return graph.free("concat", *states[2:])
+        outputs = graph.apply(node, states)
+        states.append(graph.sum(outputs if isinstance(outputs, list) else [outputs]))
+        graph.share(states[-1])
+    return graph.free("concat", tuple(states[2:]))
 
 
-def _two_input_chain(graph: Graph, plan: Plan, x: Any) -> Any:
+def _two_input_chain(graph: Graph, plan: Plan, x: Value) -> Any:
     before = now = graph.apply(plan.args["stem"], x)
     for cell in plan.args["cells"]:
+        graph.share(now)
         before, now = now, graph.apply(cell, [before, now])
     return graph.apply(plan.args["head"], now)
 
@@ -182,6 +270,8 @@ RULES: dict[str, Callable[[Graph, Plan, Any], Any]] = {
     NN + "Sequential": _sequential,
     NN + "Identity": _identity,
     NN + "Dropout": _dropout,
+    NN + "Dropout1d": _dropout,
+    NN + "Dropout2d": _dropout,
     NETS + "DropPath": _dropout,
     NETS + "Zero": _zero,
     NETS + "Skip": _skip,
@@ -219,8 +309,11 @@ def text(plan: Plan, *, zero_preserving: bool = False) -> str:
     `zero_preserving` counts normalisation and biased layers as mapping zero to zero, as some published
     counts do; it is not safe for reuse.
     """
-    result = Graph(zero_preserving).apply(plan, INPUT)
-    return _write(result if isinstance(result, Value) else Value("list", tuple(result)))
+    graph = Graph(zero_preserving)
+    result = graph.apply(plan, INPUT)
+    if graph.as_written:
+        return "as written: " + signature(plan)
+    return write(result if isinstance(result, Value) else Value("list", tuple(result)), graph.twins)[0]
 
 
 def key(plan: Plan, *, zero_preserving: bool = False) -> str:
@@ -228,50 +321,45 @@ def key(plan: Plan, *, zero_preserving: bool = False) -> str:
     return hashlib.blake2b(text(plan, zero_preserving=zero_preserving).encode(), digest_size=16).hexdigest()
 
 
-def _write(root: Value) -> str:
-    order = _refined(root)
+def write(root: Value, twins: bool) -> tuple[str, list[Value]]:
+    """The text of a value, and all values it needs in the order in which the text names them.
+
+    `twins` says that some sum has terms of equal `order`.
+    """
+    order = _refined(root) if twins else {}
     seen: dict[Value, str] = {}
     out: list[str] = []
-
-    def visit(value: Value) -> None:
-        known = seen.get(value)
-        if known is not None:
-            out.append(known)
-            return
-        seen[value] = f"#{len(seen)}"
-        out.append(value.op)
-        out.append("(")
-        for part in sorted(value.inputs, key=order.__getitem__) if value.unordered else value.inputs:
-            visit(part)
-            out.append(",")
-        out.append(")")
-
-    visit(root)
-    return "".join(out)
+    stack: list[Value | str] = [root]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            out.append(item)
+        elif item in seen:
+            out.append(seen[item])
+        else:
+            seen[item] = f"#{len(seen)}"
+            out += (item.op, "(")
+            stack.append(")")
+            # without twins the terms of a sum are sorted already
+            parts = sorted(item.inputs, key=lambda v: (v.order, order[v])) if twins and item.unordered else item.inputs
+            for part in reversed(parts):
+                stack += (",", part)
+    return "".join(out), list(seen)
 
 
 def _refined(root: Value) -> dict[Value, int]:
-    """A number for each value to sort terms by. Where equal-looking terms differ only in who else uses them,
-    their users decide: colour refinement, down from the result and up again, twice."""
+    """A number for each value to sort terms of equal order by. Where equal-looking terms differ only in who else
+    uses them, their users decide: colour refinement, down from the result and up again, twice."""
     values: dict[Value, int] = {}
-    twins = False
     stack = [root]
-    while stack:  # users before what they use, after the reversal below
+    while stack:  # what is used comes before its users
         value = stack[-1]
-        if value in values:
-            stack.pop()
-            continue
         waiting = [v for v in value.inputs if v not in values]
-        if waiting:
+        if waiting and value not in values:
             stack += waiting
             continue
         values[value] = value.order
-        if value.unordered:
-            orders = {v: v.order for v in value.inputs}
-            twins = twins or len(set(orders.values())) < len(orders)
         stack.pop()
-    if not twins:
-        return values
     upward = list(values)
     for _ in range(2):
         users: dict[Value, list[str]] = {value: [] for value in upward}

@@ -28,6 +28,9 @@ from searchitect.space.nodes import (
     is_module,
 )
 
+LIMIT_DEPTH = 120  # nodes inside one another; every walk of a space is recursive
+LIMIT_LAYERS = 1_000_000  # of the largest architecture
+
 Values = Mapping[str, Scalar]
 Template = Callable[[Values, int | None], Any]
 
@@ -42,7 +45,19 @@ class Compiled:
         self._done: dict[int, tuple[Any, Template, tuple[Decision, ...]]] = {}
         self._open: set[int] = set()
         self._tie_depth = 0
-        self.template, self.roots = self._walk(root, "")
+        self._tied: set[str] = set()  # decisions that were met below a tie
+        try:
+            self.template, self.roots = self._walk(root, "")
+            layers, depth = _extent(root, {})
+        except RecursionError:
+            raise _too_deep(root, "the root") from None
+        if depth > LIMIT_DEPTH:
+            raise _too_deep(root, "the root")
+        if layers > LIMIT_LAYERS:
+            raise SpaceError(
+                f"an architecture of this space could have {min(layers, 10**300):.3g} layers: at most {LIMIT_LAYERS:,} "
+                "are allowed; lower the counts of repeat(), or the repeats inside repeats"
+            )
         for i, decision in enumerate(self.by_name.values()):
             decision.id = i
         self.ties = sorted(set(self.ties))
@@ -58,15 +73,17 @@ class Compiled:
             self.ties += [d.name for d in decisions]
             return template, decisions
         if id(value) in self._open:
-            raise SpaceError(f"{describe(value)} at {path or 'the root'!r} contains itself: a space must end")
+            raise SpaceError(
+                f"{describe(value)} at {path or 'the root'!r} contains itself, so it would never end: describe its "
+                "inner part anew, for example by repeat(callable, low, high)"
+            )
         self._open.add(id(value))
+        if len(self._open) > LIMIT_DEPTH:
+            raise _too_deep(value, path)
         if value.tie is not None:
             path = value.tie
             self._tie_depth += 1
-        try:
-            template, decisions = self._visit(value, path)
-        except RecursionError:
-            raise SpaceError(f"{describe(value)} at {path[:80]!r}: nested too deeply") from None
+        template, decisions = self._visit(value, path)
         self._tie_depth -= value.tie is not None
         self._open.discard(id(value))
         self._done[id(value)] = (value, template, decisions)
@@ -98,8 +115,7 @@ class Compiled:
 
     def _layer(self, node: Layer, path: str) -> tuple[Template, tuple[Decision, ...]]:
         if node.function is not None and node.target not in FUNCTIONS:
-            if self.targets.setdefault(node.target, node.function) is not node.function:
-                raise SpaceError(f"two different things are called {node.target!r}: rename one of them")
+            self._meet(node.target, node.function, path)
         _places(node.children(), path, describe(node))
         walked: dict[str, tuple[Template, tuple[Decision, ...]]] = {}
         for name, value in node.args.items():
@@ -109,6 +125,13 @@ class Compiled:
         templates = {name: template for name, (template, _) in walked.items()}
         template = _calling(node, path, templates) if not node.module else _making(node.target, path, templates)
         return (template if decisions else _constant(template)), decisions
+
+    def _meet(self, target: str, function: Any, path: str) -> None:
+        if self.targets.setdefault(target, function) is not function:
+            raise SpaceError(
+                f"two different things are called {target!r}, the second at {path or 'the root'!r}: rename one of them "
+                "(classes made inside a function are new ones at each call: move them to the top of the module)"
+            )
 
     def _choice(self, node: Choice, path: str) -> tuple[Template, tuple[Decision, ...]]:
         parts = self._parts(node, path)
@@ -159,7 +182,7 @@ class Compiled:
             Decision(path or "repeat", "repeat", counts, (node.low, len(parts)), modules=True), node, below
         )
         name = decision.name
-        return (lambda v, o: copies(v[name], v, o)), (decision,)  # type: ignore[arg-type]
+        return (lambda v, o: copies(v[name], v, o)), (decision,)
 
     def _number(self, node: Node, path: str) -> tuple[Template, tuple[Decision, ...]]:
         if isinstance(node, Int):
@@ -182,15 +205,18 @@ class Compiled:
         known = self.by_name.get(decision.name)
         if known is None:
             self.by_name[decision.name] = decision
+            if self._tie_depth:
+                self._tied.add(decision.name)
             return decision
         same = known.kind == decision.kind and known.labels == decision.labels
         same = same and (known.low, known.high, known.log) == (decision.low, decision.high, decision.log)
         if not same or (known.children or []) != (decision.children or []):
             raise SpaceError(
-                f"two different decisions are both named {decision.name!r} ({known.kind}: {known.allowed()}; {decision.kind}: "
-                f"{decision.allowed()}): give one another name, or make both offer the same to tie them"
+                f"two different decisions are both named {decision.name!r} ({known.kind}: {known.allowed()}; "
+                f"{decision.kind}: {decision.allowed()}): give one another name, or make both "
+                "offer the same to tie them"
             )
-        if not self._tie_depth:
+        if not self._tie_depth or decision.name not in self._tied:
             raise SpaceError(
                 f"two decisions are both named {decision.name!r}: rename one, or tie them with tie={decision.name!r}"
             )
@@ -204,10 +230,36 @@ def _places(parts: list[tuple[str, Any]], path: str, owner: str) -> list[tuple[A
     for part, child in parts:
         label = child.label if isinstance(child, Node) and child.label else part
         if label in seen and seen[label] is not child and getattr(child, "label", None):
-            raise SpaceError(f"two parts of {owner} at {path or 'the root'!r} are both named {label!r}")
+            raise SpaceError(
+                f"two parts of {owner} at {path or 'the root'!r} are both named {label!r}: rename one of them"
+            )
         seen[label] = child
     named = [(child, child.label if isinstance(child, Node) and child.label else part) for part, child in parts]
     return [(child, f"{path}.{label}" if path else label) for child, label in named]
+
+
+def _too_deep(node: Any, path: str) -> SpaceError:
+    return SpaceError(
+        f"{describe(node):.80} at {path[:80]!r} is nested too deeply: at most {LIMIT_DEPTH} nodes may lie inside one "
+        "another; put them side by side in L.Sequential(...) or repeat(...)"
+    )
+
+
+def _extent(value: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """(layers of the largest architecture below a value, how deep its nodes lie inside one another)."""
+    if isinstance(value, (list, tuple, dict)):
+        items = value.values() if isinstance(value, dict) else value
+        parts = [_extent(item, known) for item in items]
+        return sum(n for n, _ in parts), max((d for _, d in parts), default=0)
+    if not isinstance(value, Node):
+        return 0, 0
+    if id(value) not in known:
+        parts = [_extent(child, known) for _, child in value.children()]
+        layers = sorted((n for n, _ in parts), reverse=True)
+        if isinstance(value, (Choice, Subset)):
+            layers = layers[: value.k if isinstance(value, Subset) else 1]
+        known[id(value)] = sum(layers) + isinstance(value, Layer), 1 + max((d for _, d in parts), default=0)
+    return known[id(value)]
 
 
 def _merge(groups: Any) -> tuple[Decision, ...]:

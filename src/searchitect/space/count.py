@@ -156,16 +156,21 @@ def _factors(roots: Sequence[Decision], everything: Sequence[Decision], fixed: M
             continue
         # active if any parent brings it in: a chain of two-valued helpers keeps each factor small
         last = ""
+        if not parents[name]:  # what was fixed leaves no way to it
+            factors.append(((name,), {(OFF,): 1}))
+            continue
         for i, parent in enumerate(parents[name]):
-            here, table = f"{name}\0{i}", {}
+            here = f"{name}\0{i}"
+            table: Table = {}
             values = [OFF, *range(len(groups[parent]))] if parent not in top else list(range(len(groups[parent])))
             for value, before in itertools.product(values, (0, 1) if last else (0,)):
                 brings = value != OFF and name in groups[parent][value][0]
-                key = (value, before, int(brings or before)) if last else (value, int(brings))
-                table[key] = 1
-            factors.append(((parent, last, here) if last else (parent, here), table))
+                table[(value, before, int(brings or before)) if last else (value, int(brings))] = 1
+            scope: tuple[str, ...] = (parent, last, here) if last else (parent, here)
+            factors.append((scope, table))
             last = here
-        factors.append(((last, name), {(0, OFF): 1} | {(1, i): groups[name][i][1] for i in on}))
+        gate: Table = {(0, OFF): 1}
+        factors.append(((last, name), gate | {(1, i): groups[name][i][1] for i in on}))
     return factors
 
 

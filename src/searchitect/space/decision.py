@@ -80,7 +80,7 @@ class Decision:
             if isinstance(value, int) and not isinstance(value, bool) and value in self.labels:
                 return self.labels.index(value)
         else:
-            found = self.index.get(value)
+            found = self.index.get(value) if isinstance(value, (str, int, float, type(None))) else None
             if found is not None and isinstance(value, bool) == isinstance(self.labels[found], bool):  # type: ignore[index]
                 return found
         raise ArchitectureError(f"decision {self.name!r} cannot be {value!r}: allowed is {self.allowed()}")
@@ -91,6 +91,10 @@ class Decision:
             self.position(value)
         elif isinstance(value, bool) or not isinstance(value, (int, float)) or not self.low <= value <= self.high:
             raise ArchitectureError(f"decision {self.name!r} cannot be {value!r}: allowed is {self.allowed()}")
+
+    def own(self, value: Scalar) -> Scalar:
+        """An allowed value as this decision writes it: its own 3 where 3.0 was given."""
+        return float(value) if self.labels is None else self.labels[self.position(value)]  # type: ignore[arg-type]
 
     def allowed(self) -> str:
         """The values in words."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from searchitect.errors import SpaceError, UsageError
 from searchitect.space import count
@@ -34,20 +35,33 @@ class _Hashed:
         self._state = seed & (2**64 - 1)
 
     def below(self, n: int) -> int:
-        return int(self.unit() * n)
+        bits, value = 64, self._word()
+        while bits < n.bit_length() + 64:  # so that no number is likelier than another by more than 2**-64
+            bits, value = bits + 64, value << 64 | self._word()
+        return value % n
 
     def unit(self) -> float:
+        return (self._word() >> 11) * 2.0**-53
+
+    def _word(self) -> int:
         # splitmix64 (Steele, Lea and Flood 2014)
         self._state = (self._state + 0x9E3779B97F4A7C15) & (2**64 - 1)
         z = self._state
         z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
         z = ((z ^ z >> 27) * 0x94D049BB133111EB) & (2**64 - 1)
-        return ((z ^ z >> 31) >> 11) * 2.0**-53
+        return z ^ z >> 31
 
 
 def draws_of(draws: Draws | int) -> Draws:
-    """A seed becomes a source of draws; a source stays what it is."""
-    return _Hashed(draws) if isinstance(draws, int) else draws
+    """A seed becomes a source of draws; a source stays what it is. Raises UsageError for anything else."""
+    if hasattr(draws, "below") and hasattr(draws, "unit"):
+        return draws
+    try:
+        return _Hashed(operator.index(draws))
+    except TypeError:
+        raise UsageError(
+            f"draws={draws!r:.60} is no source of randomness: give a whole number or searchitect.seeds.stream(...)"
+        ) from None
 
 
 def draw_value(decision: Decision, draws: Draws) -> Scalar:
@@ -90,8 +104,9 @@ def mutate(space: Space, architecture: Architecture, draws: Draws) -> Architectu
     """See `Space.mutate`."""
     old = architecture.decisions
     if not old:
-        raise SpaceError("cannot mutate: this space has one architecture only")
-    name = list(old)[draws.below(len(old))]
+        raise SpaceError("cannot mutate: this space has one architecture only; give some decision a second option")
+    # sorted: an architecture read from a file must move as the one it was written from
+    name = sorted(old)[draws.below(len(old))]
     decision = space.by_name[name]
     return _with(space, old, decision, _other_value(decision, old[name], draws), draws)
 
@@ -101,6 +116,10 @@ def _other_value(decision: Decision, value: Scalar, draws: Draws) -> Scalar:
         while (new := _step(decision, float(value or 0.0), draws)) == value:
             pass
         return new
+    if decision.log:
+        while (drawn := draw_value(decision, draws)) == value:
+            pass
+        return drawn
     i = draws.below(decision.n - 1)
     return decision.labels[i + (i >= decision.position(value))]
 
@@ -152,10 +171,14 @@ def cross(space: Space, first: Architecture, second: Architecture, draws: Draws)
 def neighbours(space: Space, architecture: Architecture, draws: Draws) -> Iterator[Architecture]:
     """See `Space.neighbours`."""
     old = architecture.decisions
-    for name, value in old.items():
+    for name, value in sorted(old.items(), key=_first):
         decision = space.by_name[name]
         for other in _near(decision, value):
             yield _with(space, old, decision, other, draws)
+
+
+def _first(item: tuple[str, Scalar]) -> str:
+    return item[0]
 
 
 def _near(decision: Decision, value: Scalar) -> list[Scalar]:
@@ -168,8 +191,9 @@ def _near(decision: Decision, value: Scalar) -> list[Scalar]:
             steps = [at - 0.1 * (high - low), at + 0.1 * (high - low)]
         return [v for v in (min(max(s, low), high) for s in steps) if v != value]
     if decision.ordered:
-        numbers = decision.labels if isinstance(decision.labels, range) else sorted(decision.labels)  # type: ignore[type-var]
-        i = list(numbers).index(value)  # type: ignore[arg-type]
+        labels: Any = decision.labels  # numbers only, as it is ordered
+        numbers: Any = labels if isinstance(labels, range) else sorted(labels)
+        i = numbers.index(value)
         return [numbers[j] for j in (i - 1, i + 1) if 0 <= j < len(numbers)]
     return [v for v in decision.labels if v != value]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from searchitect.errors import SpaceError
+from searchitect.space import checks
 
 # Functions of plain values that a space may compute with. A space read from a file can name no others.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -32,11 +33,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 class Node:
     """Base of the six kinds. `label` names the node inside its scope, `tie` binds decisions together."""
 
-    __slots__ = ("label", "tie")
+    __slots__ = ("label", "module", "tie")
+    module: bool  # whether building it gives a module (else a plain value)
 
     def __init__(self, label: str | None = None, tie: str | None = None) -> None:
-        self.label = _checked_name(label)
-        self.tie = _checked_name(tie)
+        self.label = checks.name(label)
+        self.tie = checks.name(tie)
+
+    def __repr__(self) -> str:
+        return f"<{describe(self)}>"
 
     def children(self) -> list[tuple[str, Any]]:
         """The parts below this node with their path parts."""
@@ -45,7 +50,8 @@ class Node:
     def __call__(self, *_args: object, **_kwargs: object) -> Any:
         raise SpaceError(
             f"{describe(self)} is a description: it is built later, for one architecture, and cannot be called here. "
-            "To use it inside your own forward, take it as a constructor argument and wrap the class: lazy(MyBlock)(part=...)"
+            "To use it in a forward of your own, take it as a constructor argument and wrap the class: "
+            "lazy(MyBlock)(part=...)"
         )
 
     def __iter__(self) -> Any:
@@ -91,19 +97,18 @@ class Node:
 class Layer(Node):
     """A target by import path, with named arguments, any of which may be a node.
 
-    `module` says whether building it gives a module (else a plain value). Arguments of a `*args`
-    parameter are kept as a tuple under the name "*". `function` is the Python object when it is known
-    in this process; it is not written to files.
+    Arguments of a `*args` parameter are kept as a tuple under the name "*". `function` is the Python
+    object when it is known in this process; it is not written to files.
     """
 
-    __slots__ = ("args", "function", "module", "target")
+    __slots__ = ("args", "function", "target")
 
     def __init__(
         self, target: str, args: dict[str, Any], *, module: bool = True, function: Any = None,
         label: str | None = None, tie: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(label, tie)
-        self.target = target
+        self.target = checks.target(target)
         self.args = args
         self.module = module
         self.function = function
@@ -126,8 +131,11 @@ class Choice(Node):
         tie: str | None = None,
     ) -> None:
         super().__init__(label, tie)
+        if not options:
+            raise SpaceError("one_of() needs at least one option, got none: write for example one_of(3, 5)")
         self.options = tuple(options)
-        self.labels = tuple(labels)
+        self.labels = checks.labels(labels, len(self.options), "one_of()")
+        self.module = all(map(is_module, self.options))
 
     def children(self) -> list[tuple[str, Any]]:
         return [(str(name), option) for name, option in zip(self.labels, self.options, strict=True)]
@@ -149,8 +157,16 @@ class Subset(Node):
     ) -> None:
         super().__init__(label, tie)
         self.options = tuple(options)
-        self.labels = tuple(labels)
-        self.k = k
+        self.k = checks.members(k, len(self.options))
+        for option in self.options:
+            if not is_module(option):
+                raise SpaceError(
+                    f"subset() chooses among modules, got {describe(option)}; for values write several one_of(...)"
+                )
+        self.labels: tuple[str, ...] = checks.labels(labels, len(self.options), "subset()")
+        if any("+" in label for label in self.labels):
+            raise SpaceError(f"subset() labels may not hold '+', got {', '.join(self.labels)}: use other keywords")
+        self.module = True
 
     def children(self) -> list[tuple[str, Any]]:
         return list(zip(self.labels, self.options, strict=True))
@@ -172,7 +188,9 @@ class Int(Node):
         tie: str | None = None,
     ) -> None:
         super().__init__(label, tie)
-        self.low, self.high, self.step, self.log = low, high, step, log
+        checks.whole_range(low, high, step, log)
+        self.low, self.high, self.step, self.log = low, low + (high - low) // step * step, step, log
+        self.module = False
 
 
 class Float(Node):
@@ -184,7 +202,9 @@ class Float(Node):
         self, low: float, high: float, *, log: bool = False, label: str | None = None, tie: str | None = None
     ) -> None:
         super().__init__(label, tie)
-        self.low, self.high, self.log = low, high, log
+        checks.real_range(low, high, log)
+        self.low, self.high, self.log = float(low), float(high), log
+        self.module = False
 
 
 class Repeat(Node):
@@ -195,7 +215,12 @@ class Repeat(Node):
     def __init__(self, copies: Sequence[Any], low: int, *, label: str | None = None, tie: str | None = None) -> None:
         super().__init__(label, tie)
         self.copies = tuple(copies)
+        checks.counts(low, len(self.copies))
+        for copy in self.copies:
+            if not is_module(copy):
+                raise SpaceError(f"repeat() repeats modules, got {describe(copy)}: describe a layer, such as L.ReLU()")
         self.low = low
+        self.module = True
 
     def children(self) -> list[tuple[str, Any]]:
         return [(str(i), copy) for i, copy in enumerate(self.copies)]
@@ -203,13 +228,7 @@ class Repeat(Node):
 
 def is_module(value: Any) -> bool:
     """Whether building the value gives a module: then a choice of such values can become a gate."""
-    if isinstance(value, Layer):
-        return value.module
-    if isinstance(value, (Choice, Subset)):
-        return all(is_module(option) for option in value.options)
-    if isinstance(value, Repeat):
-        return all(is_module(copy) for copy in value.copies)
-    return False
+    return isinstance(value, Node) and value.module
 
 
 def describe(node: Any) -> str:
@@ -239,16 +258,8 @@ def _compute(name: str, *operands: Any) -> Layer:
     for operand in operands:
         if is_module(operand):
             raise SpaceError(
-                f"cannot compute with {describe(operand)}: it is a module, and only values (numbers) can be computed with. "
-                "For several copies of it write repeat(...)"
+                f"cannot compute with {describe(operand)}: it is a module, and only values (numbers) can be "
+                "computed with. For several copies of it write repeat(...)"
             )
     args = dict(zip("ab", operands, strict=False))
     return Layer(f"operator.{name}", args, module=False, function=FUNCTIONS[f"operator.{name}"])
-
-
-def _checked_name(name: str | None) -> str | None:
-    if name is None:
-        return None
-    if not isinstance(name, str) or not name or len(name) > 255 or not name.isprintable() or name != name.strip():
-        raise SpaceError(f"name {name!r}: use 1 to 255 printable characters without blanks at the ends")
-    return name

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from searchitect.errors import SpaceError
+from searchitect.space.architecture import no_constant, no_duplicates
 from searchitect.space.nodes import FUNCTIONS, Choice, Float, Int, Layer, Node, Repeat, Subset
 
 FORMAT = 1
@@ -50,9 +51,10 @@ def _body(node: Node, write: Any, strict: bool) -> dict[str, Any]:
     if node.tie:
         body["tie"] = node.tie
     if isinstance(node, Layer):
-        if strict and "<locals>" in node.target:
+        if strict and "<" in node.target:
             raise SpaceError(
-                f"{node.target} is defined inside a function, so a file cannot name it: move it to the top of its module"
+                f"{node.target} is defined inside a function or by lambda, so a file cannot name it: move it to the "
+                "top of its module and give it a name"
             )
         body |= {
             "target": node.target,
@@ -80,7 +82,7 @@ def from_json(text: str, targets: Mapping[str, Any]) -> Node:
     if len(text) > LIMIT_TEXT:
         raise SpaceError(f"space file of {len(text)} bytes: at most {LIMIT_TEXT} are read")
     try:
-        body = json.loads(text)
+        body = json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constant)
         if body["format"] != FORMAT:
             raise SpaceError(f"space format {body['format']!r}: this version reads format {FORMAT}")
         if len(body["nodes"]) > LIMIT_NODES:
@@ -89,8 +91,10 @@ def from_json(text: str, targets: Mapping[str, Any]) -> Node:
         for entry in body["nodes"]:
             nodes.append(_node(entry, nodes, targets))
         return nodes[_index(body["root"], nodes)]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
-        raise SpaceError(f"not a space file: {type(error).__name__}: {error}") from None
+    except SpaceError as error:
+        raise SpaceError(f"not a space file: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise SpaceError(f"not a space file: {type(error).__name__}: {error!s:.200}") from None
 
 
 def _index(value: Any, nodes: list[Node]) -> int:
@@ -119,21 +123,19 @@ def _read(value: Any, nodes: list[Node]) -> Any:
 def _node(body: dict[str, Any], nodes: list[Node], targets: Mapping[str, Any]) -> Node:
     kind, names = body["kind"], {"label": body.get("label"), "tie": body.get("tie")}
     if kind == "Layer":
-        target = str(body["target"])
+        target = body["target"]
         args = {str(key): _read(value, nodes) for key, value in body["args"]}
         function = FUNCTIONS.get(target) or targets.get(target)
         return Layer(target, args, module=body["module"] is True, function=function, **names)
     if kind == "Choice":
         options = [_read(o, nodes) for o in body["options"]]
-        if len(options) != len(body["labels"]) or not options:
-            raise ValueError("a choice needs one label for each option")
         return Choice(options, body["labels"], **names)
     if kind == "Subset":
-        return Subset([_read(o, nodes) for o in body["options"]], body["labels"], int(body["k"]), **names)
+        return Subset([_read(o, nodes) for o in body["options"]], body["labels"], body["k"], **names)
     if kind == "Repeat":
-        return Repeat([_read(c, nodes) for c in body["copies"]], int(body["low"]), **names)
+        return Repeat([_read(c, nodes) for c in body["copies"]], body["low"], **names)
     if kind == "Int":
-        return Int(int(body["low"]), int(body["high"]), int(body["step"]), log=bool(body["log"]), **names)
+        return Int(body["low"], body["high"], body["step"], log=body["log"] is True, **names)
     if kind == "Float":
-        return Float(float(body["low"]), float(body["high"]), log=bool(body["log"]), **names)
+        return Float(body["low"], body["high"], log=body["log"] is True, **names)
     raise ValueError(f"unknown kind of node {kind!r}")

@@ -95,18 +95,18 @@ class Space:
 
     def mutate(self, architecture: Architecture, draws: Draws | int) -> Architecture:
         """Change one active decision; never returns its input. Raises SpaceError in a space of one point."""
-        return moves.mutate(self, architecture, moves.draws_of(draws))
+        return moves.mutate(self, self._own(architecture), moves.draws_of(draws))
 
     def cross(self, first: Architecture, second: Architecture, draws: Draws | int) -> Architecture:
         """A child that takes each decision from one of two parents; always valid."""
-        return moves.cross(self, first, second, moves.draws_of(draws))
+        return moves.cross(self, self._own(first), self._own(second), moves.draws_of(draws))
 
     def neighbours(self, architecture: Architecture, draws: Draws | int = 0) -> Iterator[Architecture]:
         """All architectures that differ in one decision (numbers: by one step), each once.
 
         Decisions that become active are drawn from `draws`. Floats take one step up and one down.
         """
-        return moves.neighbours(self, architecture, moves.draws_of(draws))
+        return moves.neighbours(self, self._own(architecture), moves.draws_of(draws))
 
     def enumerate(self) -> Iterator[Architecture]:
         """Every architecture once. Raises SpaceError for a space with a Float."""
@@ -116,14 +116,14 @@ class Space:
 
     def architecture(self, decisions: Mapping[str, Scalar]) -> Architecture:
         """An architecture from decisions by name. Raises ArchitectureError naming the first wrong one."""
-        return self.validate(Architecture(self.fingerprint, dict(decisions)))
+        architecture = self.validate(Architecture(self.fingerprint, dict(decisions)))
+        # as the space writes them: its own order, and its own 3 where 3.0 was given
+        chosen = self.trace(lambda d: d.own(architecture.decisions[d.name]))
+        return Architecture(self.fingerprint, chosen)
 
     def validate(self, architecture: Architecture) -> Architecture:
         """Raises ArchitectureError unless exactly the active decisions are there with allowed values."""
-        if architecture.space != self.fingerprint:
-            raise ArchitectureError(
-                f"the architecture belongs to space {architecture.space}, not to {self.name or 'this space'} ({self.fingerprint})"
-            )
+        self._own(architecture)
         given = architecture.decisions
 
         def decide(decision: Decision) -> Scalar:
@@ -136,12 +136,24 @@ class Space:
         for name in given:
             if name not in active:
                 why = "is not active here" if name in self.by_name else "does not exist in this space"
-                raise ArchitectureError(f"decision {name!r} {why}")
+                raise ArchitectureError(f"decision {name!r} {why}: leave it out")
+        return architecture
+
+    def _own(self, architecture: Architecture) -> Architecture:
+        if architecture.space != self.fingerprint:
+            raise ArchitectureError(
+                f"the architecture belongs to space {architecture.space}, not to {self.name or 'this space'} "
+                f"({self.fingerprint}): read the space it was found in, or take a new one from sample()"
+            )
         return architecture
 
     def plan(self, architecture: Architecture, outputs: int | None = None) -> Plan:
         """What to build. Without `outputs` the number of outputs stays a symbol."""
-        plan: Plan = self._compiled.template(architecture.decisions, outputs)
+        try:
+            plan: Plan = self._compiled.template(architecture.decisions, outputs)
+        except KeyError:  # checked only now, as plans are asked for often and wrong ones are rare
+            self.validate(architecture)
+            raise
         return plan
 
     def key(self, architecture: Architecture, *, zero_preserving: bool = False) -> str:
@@ -150,6 +162,7 @@ class Space:
 
     def encode(self, architecture: Architecture) -> list[float]:
         """A vector of fixed length; `features` names its entries."""
+        self._own(architecture)
         return encoding.encode(self.decisions, architecture)
 
     @property

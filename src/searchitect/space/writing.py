@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import itertools
 import math
@@ -11,7 +12,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from searchitect.errors import SpaceError
-from searchitect.space.nodes import Choice, Float, Int, Layer, Node, Repeat, Subset, describe, is_module
+from searchitect.space import checks
+from searchitect.space.nodes import Choice, Float, Int, Layer, Node, Repeat, Subset, describe
 
 N = TypeVar("N", bound=Node)
 PLAIN = (str, int, float, bool, type(None))
@@ -44,14 +46,21 @@ class _Names:
         self._source = source
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python asks for these, for example when it copies
+            raise AttributeError(name)
         found = getattr(self._source, name, None)
         if found is None:
-            raise AttributeError(f"{self._source.__name__} has no {name!r}")
+            near = difflib.get_close_matches(name, dir(self._source), n=3)
+            hint = f": did you mean {' or '.join(near)}?" if near else ""
+            raise AttributeError(f"{self._source.__name__} has no {name!r}{hint}")
         if isinstance(found, ModuleType):
             return _Names(found)
         if not callable(found):
             return found
         return _Writer(found, _target(found), _makes_module(found))
+
+    def __dir__(self) -> list[str]:
+        return dir(self._source)
 
 
 class _Writer:
@@ -69,8 +78,8 @@ class _Writer:
         caller = sys._getframe(1)
         if caller.f_code.co_name == "__init__" and _makes_module(type(caller.f_locals.get("self"))):
             raise SpaceError(
-                f"{self._target} is described inside {type(caller.f_locals['self']).__name__}.__init__: use the real class there. "
-                "Choices belong in constructor arguments: lazy(MyBlock)(width=one_of(32, 64))"
+                f"{self._target} is described inside {type(caller.f_locals['self']).__name__}.__init__: use the "
+                "real class there. Choices belong in constructor arguments: lazy(MyBlock)(width=one_of(32, 64))"
             )
         return Layer(self._target, self._bind(args, kwargs), module=self._module, function=self._function)
 
@@ -102,34 +111,18 @@ def one_of(*options: Any, name: str | None = None, tie: str | None = None, **lab
     Module options are known by their keyword or class name, values by themselves. A choice with one
     option is no decision. Raises SpaceError without options or when two are the same.
     """
-    everything = [*options, *labelled.values()]
-    if not everything:
-        raise SpaceError("one_of() needs at least one option")
-    values = [_plain(option, "one_of() option") for option in everything]
-    return Choice(values, _labels(values, list(labelled), "one_of"), label=name, tie=tie)
+    everything = [_plain(option, "one_of() option") for option in [*options, *labelled.values()]]
+    return Choice(everything, _labels(everything, list(labelled)), label=name, tie=tie)
 
 
 def subset(*options: Any, k: int, name: str | None = None, tie: str | None = None, **labelled: Any) -> Subset:
     """Exactly `k` of the options (modules), in written order.
 
     Built as one module that gives each member the same input and returns the list of their outputs.
+    Raises SpaceError unless 1 <= k <= number of options.
     """
-    everything = [*options, *labelled.values()]
-    if not isinstance(k, int) or not 1 <= k <= len(everything):
-        raise SpaceError(
-            f"subset(k={k!r}) of {len(everything)} options: k must be a whole number from 1 to {len(everything)}"
-        )
-    for option in everything:
-        if not is_module(option):
-            raise SpaceError(f"subset() chooses among modules, got {describe(option)}")
-    labels = [str(label) for label in _labels(everything, list(labelled), "subset")]
-    if any("+" in label for label in labels):
-        raise SpaceError(f"subset() labels may not hold '+': {', '.join(labels)}")
-    if math.comb(len(everything), k) > 100_000:
-        raise SpaceError(
-            f"subset(k={k}) of {len(everything)} has more than 100,000 outcomes; write several smaller ones"
-        )
-    return Subset(everything, labels, k, label=name, tie=tie)
+    everything = [_plain(option, "subset() option") for option in [*options, *labelled.values()]]
+    return Subset(everything, [str(v) for v in _labels(everything, list(labelled))], k, label=name, tie=tie)
 
 
 def repeat(what: Any, low: int, high: int | None = None, *, name: str | None = None, tie: str | None = None) -> Repeat:
@@ -137,12 +130,10 @@ def repeat(what: Any, low: int, high: int | None = None, *, name: str | None = N
 
     A callable is called once per copy (with the copy's index if it takes an argument) and gives
     *independent* copies; a node gives *tied* copies: the same decisions in each, never shared weights.
+    Raises SpaceError unless 0 <= low <= high.
     """
     high = low if high is None else high
-    if not (isinstance(low, int) and isinstance(high, int)) or not 0 <= low <= high or high < 1 or high > 10_000:
-        raise SpaceError(
-            f"repeat(..., {low!r}, {high!r}): write whole numbers with 0 <= low <= high and 1 <= high <= 10,000"
-        )
+    checks.counts(low, high)
     if isinstance(what, Node):
         copies = [what] * high
     elif callable(what):
@@ -150,30 +141,19 @@ def repeat(what: Any, low: int, high: int | None = None, *, name: str | None = N
         copies = [make(i) for i in range(high)] if _takes_index(make) else [make() for _ in range(high)]
     else:
         raise SpaceError(f"repeat() takes a node (tied copies) or a callable (independent copies), got {what!r}")
-    for copy in copies:
-        if not is_module(copy):
-            raise SpaceError(f"repeat() repeats modules, got {describe(copy)}")
-    return Repeat(copies, low, label=name, tie=tie)
+    return Repeat([_plain(copy, "repeat() copy") for copy in copies], low, label=name, tie=tie)
 
 
 def integer(
     low: int, high: int, step: int = 1, *, log: bool = False, name: str | None = None, tie: str | None = None
 ) -> Int:
     """A whole number from `low` to `high`, both included. `log` samples and mutates on a log scale."""
-    if not all(isinstance(v, int) and not isinstance(v, bool) for v in (low, high, step)) or low > high or step < 1:
-        raise SpaceError(f"integer({low!r}, {high!r}, {step!r}): write whole numbers with low <= high and step >= 1")
-    if log and low < 1:
-        raise SpaceError(f"integer({low}, {high}, log=True): a log scale needs low >= 1")
-    return Int(low, low + (high - low) // step * step, step, log=log, label=name, tie=tie)
+    return Int(low, high, step, log=log, label=name, tie=tie)
 
 
 def real(low: float, high: float, *, log: bool = False, name: str | None = None, tie: str | None = None) -> Float:
     """A real number from `low` to `high`. `log` samples and mutates on a log scale."""
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise SpaceError(f"real({low!r}, {high!r}): write finite numbers with low < high")
-    if log and low <= 0:
-        raise SpaceError(f"real({low}, {high}, log=True): a log scale needs low > 0")
-    return Float(float(low), float(high), log=log, label=name, tie=tie)
+    return Float(low, high, log=log, label=name, tie=tie)
 
 
 def named(name: str, node: N) -> N:
@@ -186,20 +166,21 @@ def named(name: str, node: N) -> N:
     return node
 
 
-def _labels(values: list[Any], keywords: list[str], who: str) -> list[Any]:
+def _labels(values: list[Any], keywords: list[str]) -> list[Any]:
     given = len(values) - len(keywords)
     labels: list[Any] = []
     for value, keyword in itertools.zip_longest(values, [None] * given + list(keywords)):
         if keyword is not None:
-            labels.append(keyword)
+            labels.append(checks.name(keyword))
         elif isinstance(value, Node):
             base = describe(value) if isinstance(value, Layer) else value.label or type(value).__name__
             labels.append(_unused(base, labels))
+        elif isinstance(value, PLAIN):
+            labels.append(value)
+        elif _holds_node(value):
+            raise SpaceError(f"the option {value!r:.60} is a list of nodes and needs a keyword: one_of(first=[...])")
         else:
-            labels.append(value if isinstance(value, PLAIN) else str(value))
-    for i, label in enumerate(labels):
-        if label in labels[:i]:
-            raise SpaceError(f"{who}() has the option {label!r} twice (1, 1.0 and True count as the same)")
+            labels.append(str(value))
     return labels
 
 
@@ -214,7 +195,13 @@ def _plain(value: Any, where: str) -> Any:
         return value
     if isinstance(value, (_Writer, _Names)):
         raise SpaceError(f"{where} is the class itself: call it, for example L.ReLU()")
-    if not _is_plain(value):
+    if isinstance(value, float) and math.isnan(value):
+        raise SpaceError(f"{where} is nan, which equals nothing: write a number or None")
+    try:
+        plain = _is_plain(value)
+    except RecursionError:
+        raise SpaceError(f"{where} is a list that contains itself or is nested too deeply: write it flat") from None
+    if not plain:
         raise SpaceError(
             f"{where} is {type(value).__name__}: only nodes, text, numbers, true, false, None and lists, tuples or "
             "dicts of them can be described. For a finished module write a class or function and wrap it in lazy()"
@@ -232,13 +219,24 @@ def _is_plain(value: Any) -> bool:
     return type(value) in PLAIN or isinstance(value, Node)
 
 
+def _holds_node(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return any(isinstance(item, Node) or _holds_node(item) for item in items)
+
+
 def _takes_index(function: Callable[..., Any]) -> bool:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return False
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return any(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
+    needed = [p.name for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
+    if len(needed) > 1:
+        raise SpaceError(
+            f"repeat() calls {getattr(function, '__name__', function)!s} with the copy's index only, but it needs "
+            f"{', '.join(needed)}: write repeat(lambda i: ..., low, high)"
+        )
+    return bool(needed)
 
 
 def _makes_module(thing: Any) -> bool:
