@@ -1,0 +1,87 @@
+"""What an evaluator is given and must give back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from searchitect.space import Scalar
+
+
+class Live(Protocol):
+    """What a running task may ask for; an executor's context fits."""
+
+    device: str
+    threads: int
+    folder: Path | None
+
+    def report(self, data: Mapping[str, Any]) -> None:
+        """Send small plain data to the driver."""
+        ...
+
+    def should_stop(self) -> bool:
+        """Whether to end at the next step."""
+        ...
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One piece of work, as it crosses to a worker (through JSON).
+
+    network:  "architecture" (see `decisions`) or "baseline" (the user's factory).
+    rows:     "train" fits on the training rows and scores on the validation rows; "all" fits on both and
+              scores nothing (test rows are the driver's alone).
+    data:     share of the training rows.
+    save:     where to write the trained weights (safetensors), or None.
+    checkpoint: where to keep the state after each epoch, or None.
+    seconds:  after that long no further epoch is begun, or None.
+    """
+
+    number: int
+    decisions: dict[str, Scalar]
+    seed: int
+    epochs: int
+    network: Literal["architecture", "baseline"] = "architecture"
+    rows: Literal["train", "all"] = "train"
+    data: float = 1.0
+    save: str | None = None
+    checkpoint: str | None = None
+    seconds: float | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What comes back: named numbers, the curve, and what it cost. `stopped`: ended before its last epoch."""
+
+    metrics: dict[str, float]
+    seconds: float
+    epochs: int = 0
+    curve: tuple[dict[str, float], ...] = ()
+    device: str = "cpu"
+    notes: tuple[str, ...] = ()
+    stopped: bool = False
+
+
+class Evaluator(ABC):
+    """A callable that runs in workers: `evaluator(payload, live)` with a `Task` and an `Outcome` as plain data.
+
+    `kind` is the fidelity kind that it measures at. `describe()` is plain data that changes whenever results
+    would: it becomes part of the key under which results are reused.
+    """
+
+    kind: Literal["train", "function"]
+
+    @abstractmethod
+    def run(self, task: Task, live: Live) -> Outcome:
+        """Measure. Errors end the trial; those with a `cause` attribute say whose fault it is."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Plain data about what is measured and how."""
+
+    def __call__(self, payload: Mapping[str, Any], live: Live) -> dict[str, Any]:
+        """The face that executors call."""
+        outcome: dict[str, Any] = msgspec.to_builtins(self.run(msgspec.convert(payload, Task), live))
+        return outcome

@@ -1,0 +1,117 @@
+"""The user's own training as an evaluator: `evaluate(model, trial) → number or numbers by name`."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from searchitect.errors import TrialError, UsageError
+from searchitect.evaluators.base import Evaluator, Live, Outcome, Task
+from searchitect.evaluators.train import save_weights
+from searchitect.nets import build
+from searchitect.seeds import derive, seeded_torch
+from searchitect.space import Architecture, Space
+from searchitect.training import as_number, latency_ms, parameters
+
+
+class LiveTrial:
+    """What the user's function sees of its trial.
+
+    `number`, `seed`, `epochs` (how long the study wants it to train), `device`, `threads`, `folder` (for files
+    of its own, or None) and `architecture`. `report(step, accuracy=0.9)` adds to the curve;
+    `should_stop()` is true when it had better return what it has.
+    """
+
+    def __init__(self, task: Task, live: Live, architecture: Architecture, seed: int) -> None:
+        self.number = task.number
+        self.epochs = task.epochs
+        self.seed = seed
+        self.device = live.device
+        self.threads = live.threads
+        self.folder = live.folder
+        self.architecture = architecture
+        self.curve: list[dict[str, float]] = []
+        self._live = live
+        self._end = None if task.seconds is None else time.monotonic() + task.seconds
+
+    def report(self, step: int, **metrics: float) -> None:
+        """One point of the curve. Raises TrialError for what is not a number, NotFiniteError for NaN."""
+        point = {"step": float(step)} | {
+            name: as_number(value, f"report({name}=...)") for name, value in metrics.items()
+        }
+        self.curve.append(point)
+        self._live.report(point)
+
+    def should_stop(self) -> bool:
+        """Whether the study asks this trial to end at its next step."""
+        return self._live.should_stop() or (self._end is not None and time.monotonic() > self._end)
+
+
+class FunctionEvaluator(Evaluator):
+    """Builds the network and calls `evaluate(model, trial)` in a worker.
+
+    The function gives one number (the first goal) or a mapping with every objective by name; the study adds
+    `params` and, where asked for, `latency_ms`. It runs with torch's generators seeded from the trial.
+
+    sample:  shape of one input row, to size lazy layers and check shapes; None builds without a dry run.
+    outputs: stands for OUTPUTS in the space.
+    """
+
+    kind: Literal["train", "function"] = "function"
+
+    def __init__(
+        self, space: Space, evaluate: Callable[[nn.Module, LiveTrial], Any], goal: str,
+        metrics: Sequence[str] = (), *, sample: tuple[int, ...] | None = None, outputs: int | None = None,
+        baseline: Callable[[], nn.Module] | None = None,
+    ) -> None:  # fmt: skip
+        if not callable(evaluate):
+            raise UsageError(f"evaluate={evaluate!r} is not a function; write def evaluate(model, trial): ...")
+        self.space = space
+        self.evaluate = evaluate
+        self.goal = goal
+        self.metrics = tuple(metrics)
+        self.sample = sample
+        self.outputs = outputs
+        self.baseline = baseline
+
+    def describe(self) -> dict[str, Any]:
+        try:
+            code = inspect.getsource(self.evaluate)
+        except (OSError, TypeError):
+            code = getattr(self.evaluate, "__qualname__", repr(self.evaluate))
+        return {"kind": self.kind, "metrics": [self.goal, *self.metrics], "code": derive(0, code)}
+
+    def run(self, task: Task, live: Live) -> Outcome:
+        architecture = Architecture(self.space.fingerprint, task.decisions)
+        seed = derive(task.seed, "weights")
+        if task.network == "baseline":
+            if self.baseline is None:
+                raise UsageError("there is no baseline network")
+            with seeded_torch(seed):
+                model = self.baseline()
+        else:
+            model = build(self.space, architecture, self.sample, outputs=self.outputs, seed=seed)
+        trial = LiveTrial(task, live, architecture, derive(task.seed, "training"))
+        began = time.monotonic()
+        with seeded_torch(trial.seed):
+            answer = self.evaluate(model, trial)
+        seconds = time.monotonic() - began
+        numbers = {"params": float(parameters(model)), "seconds": seconds} | self._numbers(answer)
+        if "latency_ms" in self.metrics and "latency_ms" not in numbers and self.sample is not None:
+            numbers["latency_ms"] = latency_ms(model, self.sample, repeats=20, device=live.device)
+        if task.save:
+            save_weights(model, Path(task.save))
+        steps = len(trial.curve)
+        return Outcome(numbers, seconds, task.epochs or steps, tuple(trial.curve), live.device, (), live.should_stop())
+
+    def _numbers(self, answer: Any) -> dict[str, float]:
+        if isinstance(answer, Mapping):
+            return {str(name): as_number(value, f"evaluate()[{str(name)!r}]") for name, value in answer.items()}
+        if answer is None:
+            raise TrialError("evaluate(model, trial) returned None; return a number or numbers by name")
+        return {self.goal: as_number(answer, "what evaluate(model, trial) returned")}

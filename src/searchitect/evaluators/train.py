@@ -1,0 +1,172 @@
+"""The project's own training as an evaluator."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from searchitect.errors import BuildError, UsageError
+from searchitect.evaluators.base import Evaluator, Live, Outcome, Task
+from searchitect.nets import Costs, build
+from searchitect.seeds import derive, seeded_torch
+from searchitect.space import Architecture, Space
+from searchitect.training import Recipe, TrainData, fit, latency_ms, parameters, predict, prepare
+from searchitect.training.data import RawData
+
+BESIDE = ("params", "macs", "memory_mb", "latency_ms", "seconds")  # not computed from the outputs
+
+
+class TrainEvaluator(Evaluator):
+    """Builds the architecture, trains it by the recipe, scores it on the validation rows.
+
+    raw:        training and validation rows only; `train` and `validation` are row numbers into it.
+    metrics:    what to score besides accuracy/loss (or rmse/r2/loss), by name.
+    baseline:   a zero-argument factory for the hand-made network, or None.
+
+    Same task, same thread count: same numbers, bit for bit. Parameters, MACs and memory come from the plan;
+    latency, where asked for, is the median of 20 passes of one row after training, while other workers run
+    (finalists are measured again alone).
+    """
+
+    kind: Literal["train", "function"] = "train"
+
+    def __init__(
+        self, space: Space, raw: RawData, train: np.ndarray, validation: np.ndarray, recipe: Recipe,
+        metrics: Sequence[str] = (), baseline: Callable[[], nn.Module] | None = None,
+    ) -> None:  # fmt: skip
+        self.space = space
+        self.raw = raw
+        self.train = train
+        self.validation = validation
+        self.recipe = recipe
+        usual = ("accuracy", "loss") if raw.task == "classification" else ("rmse", "r2", "loss")
+        self.scored = tuple(dict.fromkeys([*usual, *(m for m in metrics if m not in BESIDE)]))
+        self.beside = tuple(m for m in metrics if m in BESIDE)
+        self.baseline = baseline
+        self._prepared: dict[str, TrainData] = {}
+        self._costs: Costs | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_prepared": {}, "_costs": None}
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind, "recipe": msgspec.to_builtins(self.recipe), "metrics": [*self.scored, *self.beside],
+            "data": self.raw.fingerprint(), "train": len(self.train), "validation": len(self.validation),
+        }  # fmt: skip
+
+    def data(self, rows: Literal["train", "all"]) -> TrainData:
+        """The tensors; preprocessing is fitted on the rows that are trained on."""
+        if rows not in self._prepared:
+            if rows == "train":
+                self._prepared[rows] = prepare(self.raw, self.train, self.validation)[0]
+            else:
+                self._prepared[rows] = prepare(self.raw, np.sort(np.concatenate([self.train, self.validation])))[0]
+        return self._prepared[rows]
+
+    def run(self, task: Task, live: Live) -> Outcome:
+        data = self._share(self.data(task.rows), task)
+        model = self.network(task, data.sample)
+        costs = self._cost_numbers(task, model)
+        began = time.monotonic()
+        scoring = data.x_eval is not None
+        result = fit(
+            model, data, self.recipe, epochs=task.epochs, seed=derive(task.seed, "training"), device=live.device,
+            report=lambda step, numbers: live.report({"step": step, **numbers}), should_stop=live.should_stop,
+            metrics=self.scored if scoring else None,
+            checkpoint=Path(task.checkpoint) if task.checkpoint else None,
+            deadline=None if task.seconds is None else began + task.seconds,
+        )  # fmt: skip
+        notes = list(result.notes)
+        if data.x_eval is not None:
+            notes += _unsteady(model, data.x_eval[:64], live.device)
+        if "latency_ms" in self.beside:
+            costs["latency_ms"] = latency_ms(model, data.sample, repeats=20, device=live.device)
+        if task.save:
+            save_weights(model, Path(task.save))
+        numbers = {**costs, **(result.metrics if scoring else {}), "seconds": result.seconds}
+        return Outcome(
+            numbers, result.seconds, result.epochs, result.curve, live.device, tuple(notes), result.stopped
+        )  # fmt: skip
+
+    def network(self, task: Task, sample: tuple[int, ...]) -> nn.Module:
+        """The untrained network of a task, initialised from its seed."""
+        seed = derive(task.seed, "weights")
+        if task.network == "baseline":
+            if self.baseline is None:
+                raise UsageError("there is no baseline network")
+            with seeded_torch(seed):
+                model = self.baseline()
+                if not isinstance(model, nn.Module):
+                    raise UsageError(f"the baseline factory returned {type(model).__name__}, not a torch.nn.Module")
+                with torch.no_grad():  # materialises lazy layers
+                    model.eval()(torch.zeros(2, *sample))
+                return model.train()
+        architecture = Architecture(self.space.fingerprint, task.decisions)
+        return build(self.space, architecture, sample, outputs=self.raw.outputs, seed=seed)
+
+    def costs(self) -> Costs:
+        """The cost table of the space for these data."""
+        if self._costs is None:
+            self._costs = Costs(self.space, self.data("train").sample, self.raw.outputs)
+        return self._costs
+
+    def _cost_numbers(self, task: Task, model: nn.Module) -> dict[str, float]:
+        numbers = {"params": float(parameters(model))}
+        if task.network == "architecture":
+            cost = self.costs().of(Architecture(self.space.fingerprint, task.decisions))
+            numbers |= {"params": float(cost.params), "macs": float(cost.macs), "memory_mb": cost.memory_mb}
+        return numbers
+
+    def _share(self, data: TrainData, task: Task) -> TrainData:
+        """The first part of a fixed random order of the training rows: larger shares contain smaller ones."""
+        if task.data >= 1.0:
+            return data
+        count = max(2, round(len(data.x) * task.data))
+        order = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(derive(0, "share of rows")))
+        keep = order[:count].sort().values
+        return replace(data, x=data.x[keep], y=data.y[keep])
+
+
+def _unsteady(model: nn.Module, x: torch.Tensor, device: str) -> list[str]:
+    """A network that answers differently twice in eval mode cannot be compared; say so."""
+    first, second = predict(model, x, device=device), predict(model, x, device=device)
+    if torch.equal(first, second):
+        return []
+    return ["the network gives different outputs for the same input in eval mode: its score is a lottery"]
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the state as safetensors: to a temporary file in the same folder, synced, then renamed."""
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(state, temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_weights(model: nn.Module, path: Path) -> nn.Module:
+    """Put saved weights into a network. Raises BuildError when they do not fit it."""
+    try:
+        model.load_state_dict(load_file(path))
+    except (RuntimeError, OSError, ValueError) as error:
+        raise BuildError(f"the weights in {path} do not fit the network: {error}") from error
+    return model

@@ -1,0 +1,482 @@
+"""The loop of a search: ask, reuse or submit, collect, record, tell. Nothing here knows torch.
+
+Everything that happened between two waits is one transaction of the store, so a serial search costs one
+fsync per trial. A result is written before the strategy hears of it; workers are given their next task
+before the disk is waited for (if the process dies in between, its workers die with it).
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from searchitect.errors import ArchitectureError, SearchitectError, SpaceError, StudyFailedError
+from searchitect.executors import Event, Executor, Failed, Finished, Report
+from searchitect.observer import Observer, Progress
+from searchitect.records import (
+    Cause,
+    Failure,
+    Fidelity,
+    Measurement,
+    Objective,
+    Proposal,
+    State,
+    Trial,
+    best,
+    goals,
+)
+from searchitect.seeds import derive
+from searchitect.space import Architecture, Space
+from searchitect.store import Store
+from searchitect.strategies.base import Strategy
+
+log = logging.getLogger(__name__)
+
+RETRIES = 2  # for faults of the machine, with the same seed
+ALIKE = 3  # so many first trials failing in one way stop the study
+REUSES = 1000  # so many in a row mean that the strategy has run dry
+GRACE = 5.0  # seconds that running trials get to end at their next step
+
+
+class Payload(Protocol):
+    """Makes the task of a trial, as plain data for the worker."""
+
+    def __call__(self, trial: Trial) -> dict[str, Any]: ...
+
+
+@dataclass
+class Limits:
+    """When the search ends: at a time (monotonic clock), or after so many trials were measured."""
+
+    deadline: float | None = None
+    slack: float = 0.0  # seconds beyond the deadline that running trials may take to end by themselves
+    trials: int | None = None
+    time_limit: float | None = None  # seconds one trial may take
+
+
+@dataclass
+class Loop:
+    """One search over one store. `run` returns why it ended: "budget", "trials", "exhausted" or "interrupted".
+
+    payload:   makes the worker's task of a trial.
+    reuse:     text that stands for everything but the architecture that a result depends on.
+    interrupt: asked often; true ends the search at the next step of what runs.
+    replan:    called after each result; may move `limits.deadline`.
+    weights:   folder where tasks leave `trial-N.safetensors`; only the incumbent's are kept.
+    """
+
+    space: Space
+    store: Store
+    strategy: Strategy
+    executor: Executor
+    objectives: tuple[Objective, ...]
+    payload: Payload
+    reuse: str
+    limits: Limits
+    seed: int
+    observer: Observer = field(default_factory=Observer)
+    interrupt: Callable[[], bool] = lambda: False
+    replan: Callable[[Loop], None] | None = None
+    weights: Path | None = None
+    clock: Callable[[], float] = time.monotonic
+    trials: dict[int, Trial] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.flying: dict[int, Trial] = {}
+        self.sessions: dict[int, list[dict[str, float]]] = {}  # reports of what runs
+        self.ready: deque[Trial] = deque()  # queued: resumed, enqueued by the user, or to be tried again
+        self.by_key: dict[str, int] = {}  # reuse key → the trial that has, or will have, the result
+        self.waiting: dict[int, list[Trial]] = {}  # by the number of the trial whose result they wait for
+        self.distinct: set[Architecture] = set()
+        self.tally: Counter[str] = Counter()
+        self.first_failures: list[Failure] = []
+        self.reuses = 0
+        self.began = self.clock()
+        self.stopped: str | None = None
+        self.incumbent: Trial | None = None
+        self.begun: dict[int, float] = {}  # clock at submission
+        self.durations: deque[float] = deque(maxlen=64)  # of finished trials, as the driver saw them
+        self.complained = False
+        self.forecast_given = False
+        self._replay()
+
+    # -- what was before -----------------------------------------------------------------------------
+
+    def _replay(self) -> None:
+        """Bring strategy and counters to where the stored events end; queue again what was running."""
+        self.store.requeue_running()
+        self.trials = {trial.number: trial for trial in self.store.trials()}
+        for kind, number in self.store.events():
+            trial = self.trials[number]
+            if kind == "asked":
+                self._remember(trial)
+                if trial.proposal.draw >= 0:
+                    again = self._ask()
+                    if again != trial.proposal:
+                        raise StudyFailedError(
+                            f"trial {number} would be proposed differently now: the strategy, its options or the space "
+                            "have changed since the study began. Start a new study, or go back to the former version"
+                        )
+            else:
+                self._count(trial)
+                self._tell(trial)
+        self.ready.extend(trial for trial in self.trials.values() if trial.state in (State.QUEUED, State.PAUSED))
+        self.incumbent = best(self.trials.values(), self.objectives)
+
+    def enqueue(self, architecture: Architecture, fidelity: Fidelity) -> Trial:
+        """Queue an architecture of the user's; it runs before what the strategy proposes next."""
+        trial = self._new_trial(Proposal(self.space.validate(architecture), fidelity, origin="enqueued"))
+        self.store.queue([trial])
+        self._remember(trial)
+        self.ready.append(trial)
+        return trial
+
+    def _ask(self) -> Proposal:
+        """One proposal. Raises StudyFailedError naming a strategy that breaks or returns something else."""
+        name = type(self.strategy).__name__
+        try:
+            answer = self.strategy.ask(1)
+        except SearchitectError:
+            raise
+        except Exception as error:
+            raise StudyFailedError(f"strategy {name} failed in ask(): {type(error).__name__}: {error}") from error
+        if not (isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], Proposal)):
+            raise StudyFailedError(f"strategy {name}: ask(1) must return a list of one Proposal, got {answer!r:.200}")
+        return answer[0]
+
+    def _tell(self, trial: Trial) -> None:
+        try:
+            self.strategy.tell(trial)
+        except Exception as error:
+            name = type(self.strategy).__name__
+            raise StudyFailedError(f"strategy {name} failed in tell(): {type(error).__name__}: {error}") from error
+
+    # -- the loop ------------------------------------------------------------------------------------
+
+    def run(self) -> str:
+        """Search until a limit is met. Raises StudyFailedError when the first trials fail alike."""
+        self.executor.listener = self._report
+        try:
+            with self.store.transaction():
+                self._fill()
+            while self.flying:
+                events = self.executor.wait(self._patience())
+                with self.store.transaction():
+                    for event in events:
+                        self._handle(event)
+                    if events and self.replan is not None:
+                        self.replan(self)
+                    self._check_limits()
+                    self._fill()
+                self._show()
+                if self._must_stop():
+                    self._wind_down()
+        finally:
+            self.executor.listener = None
+        return self.stopped or "exhausted"
+
+    def _patience(self) -> float:
+        left = 0.5 if self.limits.deadline is None else self.limits.deadline - self.clock()
+        return min(max(left, 0.05), 0.5)
+
+    def _must_stop(self) -> bool:
+        """Whether what still runs is to be stopped, not waited for."""
+        late = self.limits.deadline is not None and self.clock() >= self.limits.deadline + self.limits.slack
+        return self.stopped == "interrupted" or (self.stopped == "budget" and late)
+
+    def _check_limits(self) -> None:
+        """Note the first reason to end."""
+        if self.stopped:
+            return
+        if self.interrupt():
+            self.stopped = "interrupted"
+        elif self.limits.deadline is not None and self.clock() >= self.limits.deadline:
+            self.stopped = "budget"
+        elif self.limits.trials is not None and self.measured + len(self.flying) >= self.limits.trials:
+            self.stopped = "trials"
+
+    @property
+    def measured(self) -> int:
+        """Trials that were really evaluated, failed ones included."""
+        return self.tally["done"] + self.tally["failed"] + self.tally["pruned"]
+
+    def _fill(self) -> None:
+        """Give every free worker something to do."""
+        while len(self.flying) < self.executor.slots:
+            self._check_limits()
+            if self.stopped or not self._worth_starting():
+                return
+            trial = self._next()
+            if trial is None:
+                return
+            if not self._reused(trial):
+                self._submit(trial)
+
+    def _worth_starting(self) -> bool:
+        """Whether a trial begun now would end in time, by the time that the former ones took."""
+        if self.limits.deadline is None or len(self.durations) < 2:
+            return True
+        usual = statistics.median(self.durations)
+        if self.clock() + 0.8 * usual <= self.limits.deadline:
+            return True
+        if not self.flying:
+            self.stopped = "budget"
+        return False
+
+    def _next(self) -> Trial | None:
+        """The next trial: one that is queued already, else what the strategy proposes."""
+        if self.ready:
+            return self.ready.popleft()
+        if not self.space.size.continuous and len(self.distinct) >= self.space.size.finite:
+            self._end("exhausted")
+            return None
+        if self.reuses >= REUSES:
+            self._end("exhausted")
+            return None
+        try:
+            proposal = self._ask()
+        except SpaceError:
+            if not self.trials:
+                raise
+            self._end("exhausted")
+            return None
+        trial = self._new_trial(proposal)
+        self.store.queue([trial])
+        self._remember(trial)
+        return trial
+
+    def _end(self, why: str) -> None:
+        self.stopped = self.stopped or why
+
+    def _new_trial(self, proposal: Proposal) -> Trial:
+        number = len(self.trials)
+        fidelity = proposal.fidelity
+        try:
+            canonical = self.space.key(proposal.architecture)
+        except ArchitectureError as error:  # a function of the user's that computes a value failed
+            canonical = f"invalid {number} {error}"
+        parts = (
+            canonical,
+            fidelity.kind,
+            str(fidelity.epochs),
+            repr(fidelity.data),
+            str(fidelity.resolution),
+            self.reuse,
+        )
+        return Trial(number, proposal, key="/".join(parts), seed=derive(self.seed, number, "trial"))
+
+    def _remember(self, trial: Trial) -> None:
+        self.trials[trial.number] = trial
+        self.distinct.add(trial.architecture)
+        if trial.source is None:
+            self.by_key.setdefault(trial.key, trial.number)
+
+    def _reused(self, trial: Trial) -> bool:
+        """Whether an equivalent has, or will have, the result; then this trial needs no worker."""
+        source = self.trials[self.by_key.setdefault(trial.key, trial.number)]
+        if source.number == trial.number:
+            return False
+        if source.state in (State.DONE, State.FAILED):
+            self._copy(trial, source)
+        elif source.state is State.RUNNING:
+            self.waiting.setdefault(source.number, []).append(trial)
+        else:  # cut short, or queued itself: this one is measured
+            self.by_key[trial.key] = trial.number
+            return False
+        return True
+
+    def _copy(self, trial: Trial, source: Trial) -> None:
+        """Finish a trial with the result of an equivalent one."""
+        self._finish(msgspec.structs.replace(
+            trial, state=source.state, measurement=source.measurement, failure=source.failure, source=source.number,
+        ))  # fmt: skip
+
+    def _submit(self, trial: Trial) -> None:
+        running = self.store.start(trial.number, worker=-1)
+        self.trials[trial.number] = self.flying[trial.number] = running
+        self.sessions[trial.number] = []
+        self.begun[trial.number] = self.clock()
+        self.executor.submit(
+            trial.number, self.payload(running), time_limit=self.limits.time_limit, attempt=running.attempts
+        )
+
+    # -- what comes back -----------------------------------------------------------------------------
+
+    def _report(self, event: Report) -> None:
+        trial = self.flying.get(event.ticket)
+        if trial is not None:
+            numbers = {k: float(v) for k, v in event.data.items() if isinstance(v, (int, float))}
+            self.sessions[event.ticket].append(numbers)
+            self.store.report(event.ticket, trial.attempts, len(self.sessions[event.ticket]), numbers)
+        self._check_limits()
+        if self.stopped == "interrupted":
+            self.executor.stop(event.ticket)
+
+    def _handle(self, event: Event) -> None:
+        trial = self.flying.get(event.ticket)
+        if trial is None or not isinstance(event, (Finished, Failed)):
+            return
+        del self.flying[event.ticket]
+        if isinstance(event, Finished):
+            self._finished(trial, event.result)
+        else:
+            self._failed(trial, event)
+
+    def _finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        curve = tuple(result.get("curve") or ())
+        measurement = Measurement(
+            dict(result["metrics"]), float(result["seconds"]), int(result.get("epochs", 0)),
+            str(result.get("device", "cpu")), curve, tuple(result.get("notes") or ()),
+        )  # fmt: skip
+        self._check_reported(trial, measurement)
+        if result.get("stopped"):
+            if self.stopped == "interrupted":  # it goes on where it was when the study is resumed
+                self.store.requeue(trial.number, trial.attempts)
+                return
+            state = State.PRUNED
+        else:
+            state = State.DONE
+            self.durations.append(self.clock() - self.begun[trial.number])
+        self._finish(msgspec.structs.replace(trial, state=state, measurement=measurement), trial.attempts)
+
+    def _check_reported(self, trial: Trial, measurement: Measurement) -> None:
+        """A goal that nobody reports would make every trial worthless: say so at the first."""
+        for goal in self.objectives:
+            if goal.metric not in measurement.metrics:
+                names = ", ".join(sorted(measurement.metrics)) or "nothing"
+                raise StudyFailedError(
+                    f"trial {trial.number} did not report the objective {goal.metric!r}; it reported {names}. "
+                    "Return it from evaluate(), or name one of these as the objective"
+                )
+
+    def _failed(self, trial: Trial, event: Failed) -> None:
+        if self.stopped == "interrupted" and event.cause == Cause.KILLED:
+            self.store.requeue(trial.number, trial.attempts)
+            return
+        if event.retryable and trial.attempts <= RETRIES:
+            self.store.requeue(trial.number, trial.attempts)
+            self._notify(self.observer.message, f"trial {trial.number}: {event.message}; trying again")
+            self.ready.appendleft(msgspec.structs.replace(trial, state=State.QUEUED))
+            return
+        cause = Cause(event.cause) if event.cause in set(Cause) else Cause.USER_CODE
+        last = tuple(self.sessions.get(trial.number, ()))
+        failure = Failure(cause, event.message, event.traceback, event.retryable)
+        partial = Measurement({}, curve=last) if last else None
+        self._finish(
+            msgspec.structs.replace(trial, state=State.FAILED, failure=failure, measurement=partial), trial.attempts
+        )
+
+    def _finish(self, trial: Trial, attempt: int = 0) -> None:
+        """Record, then tell; then whoever waited for this result."""
+        if not self.store.finish(trial, attempt):
+            return
+        self.trials[trial.number] = trial
+        self.store.told(trial.number)
+        self._count(trial)
+        self._tell(trial)
+        self.sessions.pop(trial.number, None)
+        self._note_best(trial)
+        for other in self.waiting.pop(trial.number, ()):
+            if trial.state in (State.DONE, State.FAILED):
+                self._copy(other, trial)
+            else:
+                self.by_key[other.key] = other.number
+                self.ready.append(other)
+        if trial.state is State.FAILED and trial.source is None:
+            self._check_first_failures(trial)
+
+    def _count(self, trial: Trial) -> None:
+        if trial.source is not None:
+            self.tally["reused"] += 1
+            self.reuses += 1
+        else:
+            self.tally[trial.state.value] += 1
+            self.reuses = 0
+
+    def _note_best(self, trial: Trial) -> None:
+        """Remember a new incumbent; weights of all others are deleted."""
+        if trial.source is not None:
+            return
+        dropped: Trial | None = trial
+        if best([t for t in (self.incumbent, trial) if t is not None], self.objectives) is trial:
+            dropped, self.incumbent = self.incumbent, trial
+            value = trial.value(goals(self.objectives)[0].metric)
+            self.store.note("incumbent", {"number": trial.number, "value": value, "elapsed": self.clock() - self.began})
+        if self.weights is not None and dropped is not None:
+            weights_path(self.weights, dropped.number).unlink(missing_ok=True)
+
+    def _check_first_failures(self, trial: Trial) -> None:
+        if trial.failure is None or self.tally["failed"] != self.measured:
+            return
+        self.first_failures.append(trial.failure)
+        if len(self.first_failures) < ALIKE or len({_signature(f) for f in self.first_failures[:ALIKE]}) > 1:
+            return
+        failure = self.first_failures[0]
+        detail = failure.traceback.rstrip() or failure.message
+        raise StudyFailedError(f"the first {ALIKE} trials all failed in the same way ({failure.cause}):\n{detail}")
+
+    # -- ending --------------------------------------------------------------------------------------
+
+    def _wind_down(self) -> None:
+        """Ask what still runs to end at its next step, and kill what does not within the grace."""
+        for number in self.flying:
+            self.executor.stop(number)
+        end = self.clock() + GRACE
+        while self.flying and self.clock() < end:
+            self._collect(0.1)
+        for number in list(self.flying):
+            self.executor.kill(number)
+        while self.flying:
+            self._collect(2.0)
+
+    def _collect(self, timeout: float) -> None:
+        events = self.executor.wait(timeout)
+        with self.store.transaction():
+            for event in events:
+                self._handle(event)
+
+    def _show(self) -> None:
+        now = self.clock()
+        left = None if self.limits.deadline is None else max(0.0, self.limits.deadline - now)
+        trials_left = None if self.limits.trials is None else max(0, self.limits.trials - self.measured)
+        self._notify(self.observer.progress, Progress(
+            "search", self.tally["done"], self.tally["failed"], self.tally["reused"], len(self.flying), self.incumbent,
+            now - self.began, left, trials_left,
+        ))  # fmt: skip
+        if not self.forecast_given and len(self.durations) >= 2:
+            self.forecast_given = True
+            usual = statistics.median(self.durations)
+            more = None if left is None else int(left * self.executor.slots / max(usual, 1e-3))
+            facts = {
+                "seconds_per_trial": usual,
+                "trials": self.measured + (more if more is not None else trials_left or 0),
+            }
+            self.store.note("forecast", facts)
+            self._notify(self.observer.forecast, facts)
+
+    def _notify(self, listener: Callable[[Any], None], news: Any) -> None:
+        """A listener that fails is logged once and does not stop the search."""
+        try:
+            listener(news)
+        except Exception:
+            if not self.complained:
+                log.exception("the observer of the search failed; the search goes on")
+            self.complained = True
+
+
+def _signature(failure: Failure) -> tuple[str, str]:
+    last = failure.traceback.rstrip().rpartition("\n")[2]
+    return failure.cause.value, last or failure.message
+
+
+def weights_path(folder: Path, number: int) -> Path:
+    """Where a trial's trained weights are kept."""
+    return folder / f"trial-{number}.safetensors"

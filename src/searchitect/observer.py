@@ -1,0 +1,43 @@
+"""What a running study tells whoever watches it: a terminal, a notebook, a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from searchitect.records import Trial
+
+
+@dataclass
+class Progress:
+    """What a person wants to see after each event."""
+
+    phase: str
+    done: int = 0
+    failed: int = 0
+    reused: int = 0
+    running: int = 0
+    best: Trial | None = None
+    elapsed: float = 0.0
+    left: float | None = None
+    trials_left: int | None = None
+    text: str = ""
+
+
+class Observer:
+    """Hears what happens; does nothing. Subclasses override what they show."""
+
+    def plan(self, facts: dict[str, Any]) -> None:
+        """What will be done, before the first trial."""
+
+    def forecast(self, facts: dict[str, Any]) -> None:
+        """What the budget buys, once two trials are done."""
+
+    def progress(self, progress: Progress) -> None:
+        """After each event."""
+
+    def message(self, text: str) -> None:
+        """One line for the person."""
+
+    def end(self, summary: dict[str, Any]) -> None:
+        """The study's summary."""

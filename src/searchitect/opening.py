@@ -1,0 +1,188 @@
+"""What a study writes down when it begins, and how it is read back when it goes on.
+
+A study file never names code to import: the space is plain data, the user's own classes, functions and data
+come back from the caller. What the user typed is stored as text to be shown.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from searchitect.errors import StorageError, UsageError
+from searchitect.planning import TRIALS
+from searchitect.preparing import Given, Prepared
+from searchitect.settings import Settings, command_line, from_mapping
+from searchitect.space import Space
+from searchitect.strategies import STRATEGIES
+from searchitect.strategies.auto import choose
+from searchitect.userobjects import load_object
+
+CODE = ("space", "baseline", "strategy")  # options that may name code; never read back from a study's file
+
+
+def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
+    """Everything that is known before the first trial, as plain data (the study's `meta`)."""
+    settings, space = prepared.settings, prepared.space
+    name, options, why = _strategy(prepared)
+    kept = {k: v for k, v in msgspec.to_builtins(settings).items() if k not in CODE}
+    return {
+        "format": 1,
+        "name": settings.name or folder.name,
+        "path": str(folder),
+        "created": time.time(),
+        "version": version("searchitect"),
+        "seed": settings.seed,
+        "space": {
+            "name": space.name or settings.space or "", "why": prepared.space_why, "fingerprint": space.fingerprint,
+            "size": str(space.size), "finite": str(space.size.finite), "continuous": space.size.continuous,
+            "decisions": len(space.decisions), "drawing": space.draw(), "json": space_json(space),
+        },
+        "objectives": [str(o) for o in prepared.objectives],
+        "strategy": {"name": name, "options": options, "why": why},
+        "evaluator": prepared.evaluator.describe() | {"epochs": settings.epochs},
+        "data": prepared.data_facts or None,
+        "budget_seconds": settings.budget_seconds,
+        "trials_limit": settings.trials,
+        "workers": prepared.workers,
+        "threads": prepared.threads,
+        "executor": settings.executor or "processes",
+        "device": prepared.device,
+        "baseline": _baseline(prepared),
+        "environment": environment(),
+        "command": command_line(settings) if settings.data else "",
+        "settings": kept,
+    }  # fmt: skip
+
+
+def space_json(space: Space) -> str:
+    """The space as text, also when it has classes that a file cannot bring back."""
+    from searchitect.space import serial
+
+    return serial.to_json(space.root, strict=False)
+
+
+def _strategy(prepared: Prepared) -> tuple[str, dict[str, Any], str]:
+    settings = prepared.settings
+    if settings.strategy != "auto":
+        return settings.strategy, dict(settings.strategy_options), "asked for"
+    expected = settings.trials
+    if expected is None and settings.budget_seconds is not None:
+        expected = TRIALS + int(settings.budget_seconds / 10)  # refined once two trials are done; only sizes it
+    name, options, why = choose(prepared.space, expected)
+    return name, {**options, **settings.strategy_options}, why
+
+
+def _baseline(prepared: Prepared) -> dict[str, Any] | None:
+    if prepared.baseline_architecture is not None:
+        return {"kind": "architecture", "decisions": dict(prepared.baseline_architecture.decisions)}
+    return None if prepared.baseline_factory is None else {"kind": "factory"}
+
+
+def environment() -> dict[str, Any]:
+    """What a reader needs to judge the figures; an allow list, never the environment variables."""
+    import numpy
+    import torch
+
+    return {
+        "python": platform.python_version(), "torch": str(torch.__version__), "numpy": numpy.__version__,
+        "searchitect": version("searchitect"), "platform": platform.platform(), "cpu": _cpu(),
+        "cores": os.cpu_count(),
+    }  # fmt: skip
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: dict[str, Any]) -> Settings:
+    """The settings of a stored study with `changes`; fills `given` with what can be had without the user.
+
+    `code` is the user's FILE.py: its `space`, `data`, `evaluate` and `baseline` are taken where they exist.
+    Raises UsageError naming what the user must bring.
+    """
+    stored = dict(meta["settings"]) | {k: v for k, v in changes.items() if v is not None}
+    strategy = str(meta["strategy"]["name"])
+    if strategy not in STRATEGIES and "strategy" not in changes:
+        raise UsageError(f"this study's strategy {strategy!r} is code of yours: name it again to go on")
+    stored.setdefault("strategy", strategy)
+    stored["strategy_options"] = dict(meta["strategy"]["options"])
+    if code is not None:
+        for name in ("space", "data", "evaluate", "baseline"):
+            if getattr(given, name) is None:
+                setattr(given, name, _attribute(code, name))
+    if given.space is None:
+        given.space = Space.from_json(meta["space"]["json"], name=meta["space"]["name"], targets=_targets(meta, code))
+    baseline = meta.get("baseline") or {}
+    if given.baseline is None and baseline.get("kind") == "architecture":
+        given.baseline = baseline["decisions"]
+    if given.baseline is None and baseline.get("kind") == "factory":
+        raise UsageError("this study's baseline is code of yours: bring it back with --code FILE.py or baseline=")
+    if meta["evaluator"]["kind"] == "function" and given.evaluate is None:
+        raise UsageError("this study calls a function of yours: bring it back with --code FILE.py or evaluate=")
+    if given.data is None and stored.get("data") is None and meta["evaluator"]["kind"] == "train":
+        raise UsageError("this study's data were arrays: pass them again as data=")
+    return from_mapping(stored)
+
+
+def _attribute(code: str, name: str) -> Any:
+    try:
+        return load_object(f"{code}:{name}", "code")
+    except UsageError as error:
+        if isinstance(error.__cause__, AttributeError):
+            return None
+        raise
+
+
+def _targets(meta: Mapping[str, Any], code: str | None) -> dict[str, Any]:
+    """The user's classes by the paths that the stored space uses, looked up in the user's file."""
+    if code is None:
+        return {}
+    import json
+
+    found = {}
+    for node in json.loads(meta["space"]["json"])["nodes"]:
+        target = str(node.get("target", ""))
+        if target and not target.startswith(("torch.nn.", "searchitect.", "operator.", "builtins.")):
+            value = _attribute(code, target.rpartition(".")[2])
+            if value is not None:
+                found[target] = value
+    return found
+
+
+def check_same(meta: Mapping[str, Any], prepared: Prepared, allow_data_change: bool) -> None:
+    """Raises UsageError when the space is another, StorageError when the data are other ones."""
+    stored = meta["space"]["fingerprint"]
+    if stored != prepared.space.fingerprint:
+        raise UsageError(
+            f"the space has changed since the study began ({_difference(meta, prepared.space)}). "
+            "Start a new study, or go back to the former space"
+        )
+    before = (meta.get("data") or {}).get("fingerprint")
+    now = prepared.data_facts.get("fingerprint")
+    if before and now and before != now and not allow_data_change:
+        raise StorageError(
+            f"the data have changed since the study began (fingerprint {before[:8]}, now {now[:8]}): old and new "
+            "trials would not compare. Start a new study, or pass allow_data_change=True"
+        )
+
+
+def _difference(meta: Mapping[str, Any], space: Space) -> str:
+    old = {d.name: d.allowed() for d in Space.from_json(meta["space"]["json"]).decisions}
+    new = {d.name: d.allowed() for d in space.decisions}
+    lines = [f"{n!r} is gone" for n in old if n not in new] + [f"{n!r} is new" for n in new if n not in old]
+    lines += [f"{n!r} was {old[n]}, is {new[n]}" for n in old if n in new and old[n] != new[n]]
+    return "; ".join(lines[:5]) or "the same decisions, but other layers"

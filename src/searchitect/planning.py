@@ -1,0 +1,78 @@
+"""How a time budget is spent: epochs of a trial, what is kept back for the final comparison, what the rest buys.
+
+Pure arithmetic on measured seconds; whoever calls it records what came out, so that a study can be replayed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+STEPS = 600  # optimiser steps that a usual training should have at least
+TRIALS = 32  # so many full trials a search should be able to afford before their training is made longer
+FINAL_SHARE = 0.45  # of the budget, at most, for the final comparison
+FINALISTS = 3
+MORE_ROWS = 1.3  # stage B trains on validation rows too
+REPORT_SECONDS = 2.0
+
+
+class Fidelities(msgspec.Struct, frozen=True):
+    """Epochs and share of the rows in the search, epochs in the final training, seconds kept back for it."""
+
+    epochs: int
+    data: float
+    final_epochs: int
+    reserve: float
+
+
+def usual_epochs(rows: int, batch: int) -> int:
+    """Epochs of a full training of that many rows: about 600 steps, between 8 and 30 epochs."""
+    return min(max(math.ceil(STEPS / max(1, rows // batch)), 8), 30)
+
+
+def final_seconds(
+    candidate: float, baseline: float, epochs: int, workers: int, *, finalists: int = FINALISTS, seeds: int = 3
+) -> float:
+    """Wall seconds of both final stages.
+
+    candidate, baseline: seconds of one epoch on the training rows. Stage A retrains every finalist, stage B the
+    winner and the baseline on all rows; runs of one stage share the workers, so the last round is a whole one.
+    """
+    runs_a = math.ceil(finalists * seeds / workers) if finalists > 1 else 0
+    runs_b = 2 * seeds / workers
+    pair = (candidate + baseline) / 2
+    return epochs * (runs_a * candidate + max(runs_b, 1) * pair * MORE_ROWS) + REPORT_SECONDS
+
+
+def choose(
+    budget: float, spent: float, candidate: float, baseline: float, full: int, workers: int, seeds: int,
+    epochs: int | None = None,
+) -> Fidelities:  # fmt: skip
+    """Split a budget (seconds), of which `spent` are gone already.
+
+    candidate, baseline: measured seconds of one epoch of a typical network of the space, and of the baseline.
+    full: epochs of a full training. epochs: what the user asked for in the search, or None.
+    """
+    left = budget - spent
+    cost = final_seconds(candidate, baseline, 1, workers, seeds=seeds) - REPORT_SECONDS
+    final = min(full, int(FINAL_SHARE * left / max(cost, 1e-9)))
+    final = max(final, 1 if epochs is None else min(epochs, full))
+    reserve = final * cost + REPORT_SECONDS
+    for_search = max(left - reserve, 0.2 * left) * workers
+    if epochs is not None:
+        return Fidelities(epochs, 1.0, max(final, epochs), reserve)
+    affordable = for_search / TRIALS / max(candidate, 1e-9)
+    if affordable >= 3:
+        search = min(int(affordable), final)
+        return Fidelities(max(search, 1), 1.0, max(final, search), reserve)
+    return Fidelities(min(3, final), min(1.0, max(affordable / min(3, final), 0.1)), final, reserve)
+
+
+def reserve_for(
+    per_epoch: Sequence[float], baseline: float, epochs: int, workers: int, seeds: int, finalists: int = FINALISTS
+) -> float:
+    """Seconds to keep back, by the measured seconds of one epoch of the best candidates so far."""
+    candidate = sum(per_epoch) / len(per_epoch)
+    return final_seconds(candidate, baseline, epochs, workers, finalists=finalists, seeds=seeds)

@@ -1,0 +1,225 @@
+"""From options and the user's objects to all that a search needs: data, splits, space, objectives, evaluator."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from searchitect.errors import ArchitectureError, UsageError
+from searchitect.evaluators import Evaluator, FunctionEvaluator, TrainEvaluator
+from searchitect.nets import Costs
+from searchitect.planning import usual_epochs
+from searchitect.records import COST_METRICS, Objective, goals, objectives
+from searchitect.settings import Settings
+from searchitect.space import Architecture, Space
+from searchitect.spaces import auto, load_space
+from searchitect.training import RawData, Recipe, check_metrics, load, recipe_for
+from searchitect.training.split import part, split
+from searchitect.userobjects import load_object
+
+
+@dataclass
+class Given:
+    """What the user passed as objects; each may be None, then `Settings` or a default says."""
+
+    space: Any = None
+    data: Any = None
+    evaluate: Callable[..., Any] | None = None
+    baseline: Any = None
+    sample: tuple[int, ...] | None = None
+    outputs: int | None = None
+
+
+@dataclass
+class Prepared:
+    """All that a search needs. `test` is (rows, targets) that no worker ever sees; None without data."""
+
+    settings: Settings
+    space: Space
+    space_why: str
+    objectives: tuple[Objective, ...]
+    evaluator: Evaluator
+    full_epochs: int
+    workers: int
+    threads: int
+    device: str
+    costs: Costs | None = None
+    data: RawData | None = None  # training and validation rows
+    test: tuple[Any, np.ndarray] | None = None
+    data_facts: dict[str, Any] = field(default_factory=dict)
+    baseline_architecture: Architecture | None = None
+    baseline_factory: Callable[[], nn.Module] | None = None
+
+    def feasible(self, architecture: Architecture) -> bool:
+        """Whether it can be built and keeps the limits known from the plan alone."""
+        return self.costs is None or self.costs.feasible(architecture, self._limits)
+
+    @property
+    def _limits(self) -> list[Objective]:
+        return [o for o in self.objectives if o.is_limit and o.metric in COST_METRICS]
+
+
+def prepare(settings: Settings, given: Given) -> Prepared:
+    """Raises DataError, UsageError or SpaceError before anything is trained or written."""
+    workers, threads, device = _machine(settings)
+    raw = _load(settings, given)
+    space, why = _space(settings, given, raw)
+    factory, architecture = _baseline(settings, given, space)
+    if given.evaluate is not None:
+        return _with_function(settings, given, raw, (space, why), (factory, architecture), (workers, threads, device))
+    if raw is None:
+        raise UsageError("nothing to search on: give data (--data digits, or a file), or evaluate= in Python")
+    goal = settings.objectives or (["accuracy"] if raw.task == "classification" else ["rmse"])
+    aims = objectives(goal)
+    splits = split(raw, settings.seed, validation=settings.validation, test=settings.test)
+    kept_rows = np.sort(np.concatenate([splits.train, splits.validation]))
+    kept = replace(raw, x=raw.x[kept_rows], y=raw.y[kept_rows], test=None)
+    train, validation = (np.searchsorted(kept_rows, rows) for rows in (splits.train, splits.validation))
+    recipe = _recipe(settings, raw, len(train))
+    evaluator = TrainEvaluator(space, kept, train, validation, recipe, [o.metric for o in aims], factory)
+    _check_metrics(evaluator, raw)
+    facts = {
+        "source": _source(settings, given), "fingerprint": raw.fingerprint(), "kind": raw.kind, "task": raw.task,
+        "shape": list(raw.shape), "classes": list(raw.classes) if raw.classes else None, "outputs": raw.outputs,
+        "splits": {"train": len(train), "validation": len(validation), "test": len(splits.test)},
+        "notes": [*raw.notes, *splits.notes],
+    }  # fmt: skip
+    return Prepared(
+        settings, space, why, aims, evaluator, usual_epochs(len(train), recipe.batch_size), workers, threads, device,
+        evaluator.costs(), kept, part(raw, splits, "test"), facts, architecture, factory,
+    )  # fmt: skip
+
+
+def _with_function(
+    settings: Settings, given: Given, raw: RawData | None, space: tuple[Space, str],
+    baseline: tuple[Any, Architecture | None], machine: tuple[int, int, str],
+) -> Prepared:  # fmt: skip
+    assert given.evaluate is not None
+    aims = objectives(settings.objectives or ["accuracy"])
+    sample = given.sample or (raw.shape if raw is not None else None)
+    outputs = given.outputs or (raw.outputs if raw is not None else None)
+    names = [o.metric for o in aims]
+    evaluator = FunctionEvaluator(
+        space[0], given.evaluate, goals(aims)[0].metric, names, sample=sample, outputs=outputs, baseline=baseline[0]
+    )
+    costs = Costs(space[0], sample, outputs) if sample is not None else None
+    return Prepared(
+        settings, space[0], space[1], aims, evaluator, settings.epochs or 1, *machine, costs,
+        baseline_architecture=baseline[1], baseline_factory=baseline[0],
+    )  # fmt: skip
+
+
+def _machine(settings: Settings) -> tuple[int, int, str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from None
+    usual = torch.cuda.device_count() if device == "cuda" else min(cores, 8)
+    workers = 1 if settings.executor == "serial" else settings.workers or usual
+    return workers, settings.threads or max(1, cores // workers), device
+
+
+def _load(settings: Settings, given: Given) -> RawData | None:
+    source = given.data if given.data is not None else settings.data
+    if source is None:
+        return None
+    return load(
+        source, settings.target, task=settings.task, limit_train=settings.limit_train, seed=settings.seed
+    )  # fmt: skip
+
+
+def _source(settings: Settings, given: Given) -> str:
+    return "arrays" if given.data is not None and not isinstance(given.data, (str, os.PathLike)) else str(
+        given.data or settings.data
+    )  # fmt: skip
+
+
+def _space(settings: Settings, given: Given, raw: RawData | None) -> tuple[Space, str]:
+    found = given.space if given.space is not None else settings.space
+    if found is None or found == "auto":
+        if raw is None:
+            raise UsageError("space: without data there is nothing to choose it by; pass one")
+        return auto(raw.kind, raw.shape, len(raw), settings.budget_seconds or 600.0)
+    why = "asked for"
+    if isinstance(found, str):
+        found = load_object(found, "space") if ":" in found else load_space(found)
+    if not isinstance(found, Space) and callable(found):
+        found = found()
+    if not isinstance(found, Space):
+        raise UsageError(f"space: got {type(found).__name__}; it must be a Space or a function that returns one")
+    return found, why
+
+
+def _baseline(settings: Settings, given: Given, space: Space) -> tuple[Any, Architecture | None]:
+    """(factory, None) for a network of the user's, (None, architecture) for one of the space, or neither."""
+    found = given.baseline if given.baseline is not None else None
+    if found is None and settings.baseline is not None:
+        found = load_object(settings.baseline, "baseline")
+    if found is None:
+        found = space.baseline
+    if found is None:
+        return None, None
+    if isinstance(found, Architecture):
+        return None, space.validate(found)
+    if isinstance(found, Mapping):
+        try:
+            return None, space.architecture(found)
+        except ArchitectureError as error:
+            raise UsageError(f"baseline: {error}") from error
+    if isinstance(found, nn.Module):
+        return _resetting(found), None
+    if not callable(found):
+        raise UsageError(
+            f"baseline: got {type(found).__name__}; give a function without arguments that makes the network"
+        )
+    return found, None
+
+
+def _resetting(module: nn.Module) -> Callable[[], nn.Module]:
+    """A factory from an instance: fresh copies with parameters drawn anew."""
+    for name, layer in module.named_modules():
+        if list(layer.parameters(recurse=False)) and not hasattr(layer, "reset_parameters"):
+            raise UsageError(
+                f"baseline: {name or type(module).__name__} has parameters but no reset_parameters(), so it cannot be "
+                "started anew for each seed; give a function without arguments that makes the network"
+            )
+
+    def make() -> nn.Module:
+        fresh = copy.deepcopy(module)
+        for layer in fresh.modules():
+            reset = getattr(layer, "reset_parameters", None)
+            if reset is not None:
+                reset()
+        return fresh
+
+    return make
+
+
+def _recipe(settings: Settings, raw: RawData, rows: int) -> Recipe:
+    usual = msgspec.to_builtins(recipe_for(raw.kind, rows))
+    for name in settings.recipe:
+        if name not in usual:
+            raise UsageError(f"recipe: {name!r} is not known; there are {', '.join(usual)}")
+    try:
+        recipe = msgspec.convert({**usual, **settings.recipe}, Recipe)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"recipe: {error}") from None
+    recipe.augmentations(raw.shape)  # names that do not fit the rows are refused now
+    return recipe
+
+
+def _check_metrics(evaluator: TrainEvaluator, raw: RawData) -> None:
+    """An objective that cannot be computed is an error now, not in every trial."""
+    check_metrics(evaluator.scored, raw.task, raw.outputs)

@@ -1,0 +1,71 @@
+"""Probe trainings: what one epoch costs here, measured before anything is planned."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from searchitect.errors import BuildError, StudyFailedError, TrialError
+from searchitect.evaluators.base import Outcome, Task
+from searchitect.executors import Executor, Failed
+from searchitect.preparing import Prepared
+from searchitect.seeds import derive, stream
+from searchitect.space import Architecture
+from searchitect.tasks import failure_line, run_tasks
+
+log = logging.getLogger(__name__)
+
+SAMPLES = 33
+LONG_ENOUGH = 1.0  # seconds of an epoch from which the warm-up no longer matters
+
+
+def typical_architecture(prepared: Prepared) -> Architecture:
+    """The median of 33 random feasible architectures by MACs (by nothing, where costs are unknown)."""
+    space, costs = prepared.space, prepared.costs
+    found: list[tuple[int, int, Architecture]] = []
+    for i in range(10 * SAMPLES):
+        architecture = space.sample(stream(prepared.settings.seed, i, "probe"))
+        if prepared.feasible(architecture):
+            try:
+                macs = costs.of(architecture).macs if costs is not None else 0
+            except (BuildError, TrialError):
+                macs = 0
+            found.append((macs, i, architecture))
+            if len(found) == SAMPLES:
+                break
+    if not found:
+        raise StudyFailedError("none of 330 random architectures keeps the limits: loosen a limit or widen the space")
+    return sorted(found, key=lambda item: item[:2])[len(found) // 2][2]
+
+
+def seconds_per_epoch(prepared: Prepared, executor: Executor, interrupted: Callable[[], bool]) -> tuple[float, float]:
+    """Seconds of one epoch of a typical network of the space, and of the baseline, trained side by side.
+
+    Short epochs are measured again over four, since the first one also warms up. Raises StudyFailedError
+    when nothing can be trained at all.
+    """
+    typical = Task(-1, typical_architecture(prepared).decisions, derive(prepared.settings.seed, "probe"), 1)
+    baseline = typical
+    if prepared.baseline_architecture is not None:
+        baseline = msgspec.structs.replace(typical, decisions=prepared.baseline_architecture.decisions)
+    elif prepared.baseline_factory is not None:
+        baseline = msgspec.structs.replace(typical, decisions={}, network="baseline")
+    both: list[float | None] = [None, None]
+    for epochs in (1, 4):
+        tasks = [msgspec.structs.replace(task, epochs=epochs) for task in (typical, baseline)]
+        outcomes = run_tasks(executor, tasks, interrupt=interrupted)
+        for i, outcome in enumerate(outcomes):
+            if isinstance(outcome, Outcome) and outcome.epochs:
+                both[i] = outcome.seconds / outcome.epochs
+            elif isinstance(outcome, Failed):
+                log.warning("a probe training failed: %s", failure_line(outcome))
+        known = [seconds for seconds in both if seconds is not None]
+        if not known and not interrupted():
+            failed = next(o for o in outcomes if isinstance(o, Failed))
+            raise StudyFailedError(f"the probe trainings failed ({failure_line(failed)})\n{failed.traceback}".rstrip())
+        if interrupted() or min(known) > LONG_ENOUGH:
+            break
+    fallback = max([seconds for seconds in both if seconds is not None], default=1.0)
+    return both[0] or fallback, both[1] or fallback

@@ -1,0 +1,185 @@
+"""One session of a study, from the first probe to the report: search, finalize, bundle, in a time budget."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from searchitect import planning
+from searchitect.evaluators.base import Task
+from searchitect.executors import Executor, make
+from searchitect.finalizing import finalize, leave_best_so_far
+from searchitect.interrupts import Interrupts
+from searchitect.loop import Limits, Loop, weights_path
+from searchitect.observer import Observer
+from searchitect.preparing import Prepared
+from searchitect.probing import seconds_per_epoch
+from searchitect.records import Fidelity, State, Trial, candidates, losses
+from searchitect.seeds import derive
+from searchitect.space import Architecture
+from searchitect.store import Store
+from searchitect.strategies import Setting, make_strategy
+
+CHECKPOINT_FROM = 20.0  # seconds of a trial; shorter ones are repeated, not continued, after an interruption
+LARGEST_SLACK = 4.0  # seconds that running trials get beyond the end of the search
+
+
+@dataclass
+class Session:
+    """Drives one study; the store is held for writing and stays open.
+
+    began: the monotonic clock when the user's command began; the budget counts from there.
+    """
+
+    prepared: Prepared
+    store: Store
+    observer: Observer
+    began: float
+    enqueued: list[Architecture] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.settings = self.prepared.settings
+        self.folder = Path(self.store.folder)
+        self.checkpoints = self.folder / "checkpoints"
+        self.before = float((self.store.meta.get("seconds") or {}).get("active", 0.0))
+        self.baseline_epoch = float(self.store.meta.get("baseline_epoch") or 0.0)
+
+    # -- time ----------------------------------------------------------------------------------------
+
+    @property
+    def elapsed(self) -> float:
+        """Active seconds of this study, former sessions included."""
+        return self.before + time.monotonic() - self.began
+
+    @property
+    def end(self) -> float | None:
+        """The monotonic clock at which the budget is used up; None without a budget."""
+        budget = self.settings.budget_seconds
+        return None if budget is None else self.began - self.before + budget
+
+    def note_seconds(self, **more: float) -> None:
+        """Write down where the time went."""
+        seconds = dict(self.store.meta.get("seconds") or {}) | {"budget": self.settings.budget_seconds} | more
+        self.store.set_meta(seconds=seconds | {"active": self.elapsed})
+
+    # -- the whole -----------------------------------------------------------------------------------
+
+    def run(self) -> str | None:
+        """Search, then finalize. Returns the name of the signal that ended it early, or None.
+
+        Raises StudyFailedError when the search cannot go on.
+        """
+        self.checkpoints.mkdir(exist_ok=True)
+        try:
+            with Interrupts(self.observer.message) as interrupts, self._executor() as executor:
+                executor.start(self.prepared.evaluator)
+                fidelities = self._fidelities(executor, interrupts)
+                loop = self._loop(executor, interrupts, fidelities)
+                self._enqueue(loop, fidelities)
+                stopped = loop.run()
+                self.note_seconds(search=self.elapsed)
+                self.store.set_meta(stopped=stopped)
+                if interrupts() or not self.settings.finalize or loop.incumbent is None:
+                    leave_best_so_far(self, loop)
+                else:
+                    finalize(self, executor, loop, fidelities, interrupts)
+                return interrupts.name
+        finally:
+            self.note_seconds()
+
+    def _executor(self) -> Executor:
+        prepared, settings = self.prepared, self.settings
+        if settings.executor == "serial":
+            return make("serial", folder=self.folder)
+        return make(
+            "processes", workers=prepared.workers, threads=prepared.threads, memory_mb=settings.memory_mb,
+            folder=self.folder, devices=(prepared.device,),
+        )  # fmt: skip
+
+    def _fidelities(self, executor: Executor, interrupts: Interrupts) -> planning.Fidelities:
+        """Epochs in the search and in the end. With a budget they follow from probe trainings: an event,
+        stored once and never recomputed."""
+        stored = self.store.meta.get("fidelities")
+        if stored is not None:
+            return msgspec.convert(stored, planning.Fidelities)
+        settings, prepared = self.settings, self.prepared
+        budget = settings.budget_seconds
+        if budget is None or prepared.data is None:
+            epochs = settings.epochs or prepared.full_epochs
+            found = planning.Fidelities(epochs, 1.0, epochs, 0.0 if budget is None else 0.3 * budget)
+        else:
+            candidate, self.baseline_epoch = seconds_per_epoch(prepared, executor, interrupts)
+            found = planning.choose(
+                budget, self.elapsed, candidate, self.baseline_epoch, prepared.full_epochs, prepared.workers,
+                settings.seeds, settings.epochs,
+            )  # fmt: skip
+        evaluator = dict(self.store.meta["evaluator"]) | {"epochs": found.epochs}
+        self.store.set_meta(
+            fidelities=msgspec.to_builtins(found), baseline_epoch=self.baseline_epoch, evaluator=evaluator
+        )
+        return found
+
+    # -- search --------------------------------------------------------------------------------------
+
+    def _loop(self, executor: Executor, interrupts: Interrupts, fidelities: planning.Fidelities) -> Loop:
+        settings, prepared = self.settings, self.prepared
+        feasible = prepared.feasible if prepared.costs is not None else None
+        chosen = self.store.meta["strategy"]
+        setting = Setting(
+            prepared.space, prepared.objectives, settings.seed, self._fidelity(fidelities), feasible
+        )  # fmt: skip
+        strategy = make_strategy(chosen["name"], setting, dict(chosen["options"]))
+        limits = Limits(trials=settings.trials, time_limit=settings.time_limit)
+        if self.end is not None:
+            limits.deadline = self.end - fidelities.reserve
+            limits.slack = min(LARGEST_SLACK, 0.02 * (settings.budget_seconds or 0.0))
+        reuse = f"{derive(0, msgspec.json.encode(prepared.evaluator.describe()).decode()):x}"
+        return Loop(
+            prepared.space, self.store, strategy, executor, prepared.objectives, self._payload, reuse, limits,
+            settings.seed, self.observer, interrupts, lambda loop: self._replan(loop, fidelities), self.checkpoints,
+        )  # fmt: skip
+
+    def _fidelity(self, fidelities: planning.Fidelities) -> Fidelity:
+        return Fidelity(self.prepared.evaluator.kind, fidelities.epochs, fidelities.data)
+
+    def _enqueue(self, loop: Loop, fidelities: planning.Fidelities) -> None:
+        """A new study begins with the hand-made network: the search must find at least that."""
+        baseline = self.prepared.baseline_architecture
+        first = [baseline] if baseline is not None and not loop.trials else []
+        for architecture in [*first, *self.enqueued]:
+            loop.enqueue(architecture, self._fidelity(fidelities))
+
+    def _payload(self, trial: Trial) -> dict[str, Any]:
+        fidelity = trial.proposal.fidelity
+        expected = self.baseline_epoch * fidelity.epochs * fidelity.data
+        checkpoint = self.checkpoints / f"trial-{trial.number}" if expected > CHECKPOINT_FROM else None
+        task = Task(
+            trial.number, trial.architecture.decisions, trial.seed, fidelity.epochs, data=fidelity.data,
+            save=str(weights_path(self.checkpoints, trial.number)),
+            checkpoint=None if checkpoint is None else str(checkpoint),
+        )  # fmt: skip
+        payload: dict[str, Any] = msgspec.to_builtins(task)
+        return payload
+
+    def _replan(self, loop: Loop, fidelities: planning.Fidelities) -> None:
+        """Move the end of the search by what the best candidates so far really cost."""
+        pool = [t for t in candidates(loop.trials.values(), self.prepared.objectives) if t.source is None]
+        if self.end is None or self.prepared.data is None or len(pool) < planning.FINALISTS:
+            return
+        top = sorted(pool, key=lambda t: losses(t, self.prepared.objectives) or ())[: planning.FINALISTS]
+        per_epoch = [_epoch_seconds(trial) for trial in top if trial.state is State.DONE]
+        reserve = planning.reserve_for(
+            per_epoch, self.baseline_epoch, fidelities.final_epochs, self.prepared.workers, self.settings.seeds
+        )
+        loop.limits.deadline = self.end - min(reserve, planning.FINAL_SHARE * (self.settings.budget_seconds or 0.0))
+
+
+def _epoch_seconds(trial: Trial) -> float:
+    """Seconds of one epoch on all training rows, by what this trial took."""
+    measurement = trial.measurement
+    assert measurement is not None
+    return measurement.seconds / max(measurement.epochs, 1) / trial.proposal.fidelity.data

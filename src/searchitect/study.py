@@ -1,0 +1,300 @@
+"""The user's face of a search: `search`, `resume` and the `Study` they return."""
+
+from __future__ import annotations
+
+import html
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from searchitect.errors import StorageError, UsageError
+from searchitect.observer import Observer
+from searchitect.records import Objective, State, Trial, Verdict, best, front, jsonable, objectives
+from searchitect.settings import Settings, from_mapping
+from searchitect.space import Architecture, Space
+from searchitect.store import Store
+
+
+def search(
+    space: Any = None, data: Any = None, *, evaluate: Any = None, baseline: Any = None,
+    settings: Settings | None = None, observer: Observer | None = None, enqueue: Iterable[Architecture] = (),
+    **options: Any,
+) -> Study:  # fmt: skip
+    """Search a network, retrain the best over seeds, compare it with a hand-made one on unread test data.
+
+    space:    a `Space`, the name of a ready one, or None (chosen by the data).
+    data:     (X, y) as arrays, tensors or frames; a path; or the name of a data set that ships along.
+    evaluate: your own training, `evaluate(model, trial) → number or numbers by name`.
+    baseline: a zero-argument factory of the network to beat, or decisions of the space.
+    enqueue:  architectures to try first.
+    options:  every field of `Settings` (budget="10m", trials=20, objectives=[...], workers=2, seed=0,
+              path="runs/first", ...), and `sample=` (shape of one row) and `outputs=` for `evaluate` without data.
+
+    With a budget everything ends in that time, the final comparison included. Raises UsageError, SpaceError
+    or DataError before anything is trained, StorageError when `path` holds a study already (see `resume`),
+    StudyFailedError when the search cannot go on; what was finished by then stays in the study.
+    """
+    from searchitect.preparing import Given, prepare
+
+    began = time.monotonic()
+    extra = {name: options.pop(name) for name in ("sample", "outputs") if name in options}
+    if isinstance(data, (str, Path)):
+        options["data"], data = str(data), None
+    chosen = settings or from_mapping({"name": options.get("name"), **options})
+    prepared = prepare(chosen, Given(space, data, evaluate, baseline, **extra))
+    folder = Path(chosen.path) if chosen.path else free_folder(chosen.name)
+    return _start(folder, prepared, observer or Observer(), began, list(enqueue))
+
+
+def plan(settings: Settings, space: Any = None, data: Any = None) -> dict[str, Any]:
+    """What `search` would do, as plain data; nothing is written or trained."""
+    from searchitect.opening import facts
+    from searchitect.preparing import Given, prepare
+
+    prepared = prepare(settings, Given(space, data))
+    return facts(prepared, Path(settings.path) if settings.path else free_folder(settings.name))
+
+
+def resume(
+    path: str | Path, *, data: Any = None, evaluate: Any = None, space: Any = None, baseline: Any = None,
+    code: str | None = None, observer: Observer | None = None, **changes: Any,
+) -> Study:  # fmt: skip
+    """Go on with a study where it ended: unfinished trials are queued again, finished ones are kept.
+
+    What a file cannot hold must be passed again: arrays, functions, the user's own classes (as a space or in
+    the file named by `code`). changes: `budget=` and `trials=` extend it; `takeover=True` takes the lock of a
+    dead driver on another machine; `allow_data_change=True` goes on with other data.
+    """
+    from searchitect.opening import check_same, read_back
+    from searchitect.preparing import Given, prepare
+
+    began = time.monotonic()
+    takeover, allow = bool(changes.pop("takeover", False)), bool(changes.pop("allow_data_change", False))
+    sample, outputs = changes.pop("sample", None), changes.pop("outputs", None)
+    given = Given(space, data, evaluate, baseline, sample, outputs)
+    with Store.open(Path(path)) as reader:
+        meta = dict(reader.meta)
+    chosen = read_back(meta, given, code, changes)
+    prepared = prepare(chosen, given)
+    check_same(meta, prepared, allow)
+    with Store.open(Path(path), write=True, takeover=takeover) as store:
+        store.set_meta(
+            budget_seconds=chosen.budget_seconds, trials_limit=chosen.trials,
+            settings=dict(meta["settings"]) | {k: v for k, v in changes.items() if v is not None},
+        )  # fmt: skip
+        _drive(store, prepared, observer or Observer(), began, [])
+    return Study(Path(path))
+
+
+def free_folder(name: str | None) -> Path:
+    """runs/NAME, or runs/study-N with the first free number."""
+    if name:
+        return Path("runs") / name
+    number = 1
+    while (Path("runs") / f"study-{number}").exists():
+        number += 1
+    return Path("runs") / f"study-{number}"
+
+
+def _start(folder: Path, prepared: Any, observer: Observer, began: float, enqueued: list[Architecture]) -> Study:
+    from searchitect.opening import facts
+
+    meta = facts(prepared, folder)
+    for architecture in enqueued:
+        prepared.space.validate(architecture)
+    observer.plan(meta)
+    with Store.create(folder, meta) as store:
+        _drive(store, prepared, observer, began, enqueued)
+    return Study(folder)
+
+
+def _drive(store: Store, prepared: Any, observer: Observer, began: float, enqueued: list[Architecture]) -> None:
+    """Run one session and leave the report, whatever happened."""
+    from searchitect.report import write_report
+    from searchitect.session import Session
+
+    folder = Path(store.folder)
+    try:
+        signal = Session(prepared, store, observer, began, enqueued).run()
+    finally:
+        write_report(folder)
+    observer.end(Study(folder).summary() | {"signal": signal})
+
+
+class Study:
+    """A study on disk, read-only. Every property reads what is there now, also while a search is running.
+
+    path: the folder. Raises StorageError when it holds no study.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        with self._store() as store:
+            self.meta: dict[str, Any] = dict(store.meta)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Study:
+        """The study in a folder."""
+        return cls(path)
+
+    def _store(self) -> Store:
+        return Store.open(self.path)
+
+    # -- what was found ------------------------------------------------------------------------------
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What was improved, and the limits."""
+        return objectives(self.meta["objectives"])
+
+    @property
+    def space(self) -> Space:
+        """The space as it was stored; the user's own classes are names only."""
+        return Space.from_json(self.meta["space"]["json"], name=self.meta["space"]["name"])
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials in the order of their numbers."""
+        with self._store() as store:
+            return store.trials()
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial by validation, at the highest fidelity reached."""
+        return best(self.trials, self.objectives)
+
+    def front(self) -> list[Trial]:
+        """The trials that no other dominates, for several goals."""
+        return front(self.trials, self.objectives)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The comparison with the baseline on test data, once the study is finalised."""
+        with self._store() as store:
+            found = store.meta.get("verdict")
+        return None if found is None else msgspec.convert(found, Verdict)
+
+    def dataframe(self) -> Any:
+        """All trials as a pandas DataFrame: one row each, decisions and metrics as columns."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise UsageError("dataframe() needs pandas: pip install 'searchitect[pandas]'") from error
+        return pandas.DataFrame(self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All trials as flat mappings."""
+        found = []
+        for trial in self.trials:
+            metrics = trial.measurement.metrics if trial.measurement else {}
+            found.append({
+                "number": trial.number, "state": trial.state.value, "source": trial.source,
+                "epochs": trial.proposal.fidelity.epochs, "attempts": trial.attempts,
+                "cause": trial.failure.cause.value if trial.failure else None, **metrics,
+                **{f"decision {name}": value for name, value in trial.architecture.decisions.items()},
+            })  # fmt: skip
+        return found
+
+    def export(self, folder: str | Path) -> Path:
+        """Copy the bundle to a new folder. Raises StorageError when there is none yet or the folder exists."""
+        source = self.path / "best"
+        if not source.is_dir():
+            raise StorageError(
+                f"{self.path} holds no bundle yet; finish the study with `searchitect resume {self.path}`"
+            )
+        target = Path(folder)
+        if target.exists() and any(target.iterdir()):
+            raise StorageError(f"{target} exists and is not empty; name a new folder")
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        return target
+
+    def report(self) -> Path:
+        """Write `report.html` anew and return its path."""
+        from searchitect.report import write_report
+
+        return write_report(self.path)
+
+    # -- for scripts and notebooks -------------------------------------------------------------------
+
+    def summary(self) -> dict[str, Any]:
+        """What `searchitect show --json` prints: plain data."""
+        with self._store() as store:
+            meta, trials = dict(store.meta), store.trials()
+        aims = objectives(meta["objectives"])
+        found = best(trials, aims)
+        bundle, report = self.path / "best", self.path / "report.html"
+        seconds = dict(meta.get("seconds") or {})
+        verdict = meta.get("verdict")
+        summary = {
+            "name": meta["name"], "path": str(self.path), "state": _state(meta, trials),
+            "space_size": int(meta["space"]["finite"]), "strategy": meta["strategy"]["name"],
+            "objectives": list(meta["objectives"]), "trials": tally(trials),
+            "seconds": {k: seconds.get(k) for k in ("search", "finalize", "budget", "active")},
+            "best": None if found is None else _best_entry(found),
+            "verdict": None if verdict is None else _verdict_entry(verdict),
+            "bundle": str(bundle) if bundle.is_dir() else None,
+            "report": str(report) if report.is_file() else None,
+            "finalised": bool(meta.get("finalised")), "stopped": meta.get("stopped"),
+        }  # fmt: skip
+        plain: dict[str, Any] = jsonable(summary)
+        return plain
+
+    def __repr__(self) -> str:
+        counts = tally(self.trials)
+        return f"<Study {self.path}: {counts['done']} trials done, {counts['failed']} failed>"
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks."""
+        summary = self.summary()
+        rows = {
+            "study": summary["name"], "space": f"{summary['space_size']:,} architectures",
+            "trials": ", ".join(f"{n} {word}" for word, n in summary["trials"].items() if n),
+            "best": summary["best"] and ", ".join(f"{k} {v:.4g}" for k, v in summary["best"]["validation"].items()
+                                                  if isinstance(v, float)),
+            "verdict": summary["verdict"] and summary["verdict"]["sentence"],
+        }  # fmt: skip
+        cells = "".join(
+            f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items() if v
+        )
+        return f"<table>{cells}</table>"
+
+
+def tally(trials: Iterable[Trial]) -> dict[str, int]:
+    """How many trials are done, failed, reused, pruned, running and queued, and all attempts."""
+    counts = dict.fromkeys(("done", "failed", "reused", "pruned", "running", "queued", "attempts"), 0)
+    for trial in trials:
+        counts["attempts"] += trial.attempts
+        if trial.source is not None and trial.state in (State.DONE, State.FAILED):
+            counts["reused"] += 1
+        else:
+            name = "queued" if trial.state is State.PAUSED else trial.state.value
+            counts[name] += 1
+    return counts
+
+
+def _best_entry(trial: Trial) -> dict[str, Any]:
+    assert trial.measurement is not None
+    return {
+        "number": trial.number, "architecture": dict(trial.architecture.decisions),
+        "validation": dict(trial.measurement.metrics), "epochs": trial.proposal.fidelity.epochs,
+    }  # fmt: skip
+
+
+def _verdict_entry(verdict: dict[str, Any]) -> dict[str, Any]:
+    def side(score: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if score is None else {k: score[k] for k in ("mean", "low", "high", "n")}
+
+    names = ("metric", "difference", "low", "high", "words", "sentence", "test_items", "method")
+    return {"winner": side(verdict["winner"]), "baseline": side(verdict["baseline"])} | {n: verdict[n] for n in names}
+
+
+def _state(meta: dict[str, Any], trials: list[Trial]) -> str:
+    if meta.get("finalised"):
+        return "finalised"
+    if any(t.state is State.RUNNING for t in trials):
+        return "running"
+    return "searched" if meta.get("stopped") not in (None, "interrupted") else "unfinished"
