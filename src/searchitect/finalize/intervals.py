@@ -1,0 +1,111 @@
+"""The interval of a difference between two networks that were each trained with several seeds.
+
+Idea. Two things make a test score uncertain: which items the test set holds, and which seeds the networks were
+trained with. Both networks see the same items, so items are compared in pairs; each network has seeds of its own.
+With Y[s, i] = mean + item_i + seed_s + rest_si on each side, the difference D of the two means has the variance
+
+    V = A_w + A_b + I      A = var(seed means) / S          (seeds; also holds rest / (S N))
+                           I = max(0, var(d) / N - R_w - R_b)   (items; d_i = difference of the means of item i,
+                                                           R = mean square of the rest / (S N): not counted twice)
+
+and D ± t sqrt(V) is the interval, with Satterthwaite's degrees of freedom
+V^2 / (A_w^2/(S_w-1) + A_b^2/(S_b-1) + I^2/(N-1)): few where seeds rule, about normal where items rule.
+
+Source. It is the problem of several readers who read the same cases: Obuchowski & Rockette 1995 and, for the degrees of
+freedom, Hillis 2007 (Statistics in Medicine 26, 596-619); seeds are readers, nested in networks. Mixing variances of
+different degrees of freedom: Satterthwaite 1946. Where we differ: the two sides need not have equal seed variances
+(as in Welch's test), items keep their N - 1 degrees, and for items that are right or wrong I is never below 2 / N^2,
+as if the networks disagreed on two items, so that very few disagreements are not taken for certainty.
+
+Assumptions: items are independent draws, seeds are independent, seed means are about normal, differences of N items
+average to a normal number. Not covered: shift between test data and use, and choosing by looking at test scores.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """A mean or difference with its interval, and what its variance is made of. Arrays of one shape, or numbers."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    seeds: np.ndarray
+    items: np.ndarray
+    df: np.ndarray
+
+
+class Side(NamedTuple):
+    """One network: its score for each seed (..., S), and R, the rest's share of the variance of their mean (...)."""
+
+    scores: np.ndarray
+    rest: np.ndarray
+
+
+def paired(winner: np.ndarray, baseline: np.ndarray, level: float = 0.95) -> Interval:
+    """Winner minus baseline with its interval, for per-item values (..., S, N) and (..., S2, N).
+
+    Leading axes are many comparisons at once (for simulations). Infinite bounds mean that both have one seed.
+    """
+    items = winner.shape[-1]
+    d = winner.mean(-2) - baseline.mean(-2)
+    spread = d.var(-1, ddof=1) / items
+    floor = 2 / items**2 if is_binary(winner) and is_binary(baseline) else 0.0
+    return difference(side(winner), side(baseline), spread, items, level, floor)
+
+
+def difference(w: Side, b: Side, spread: np.ndarray, items: int, level: float, floor: float = 0.0) -> Interval:
+    """The same from parts: `spread` (...) is the variance of the mean difference over items, the rest included."""
+    value = w.scores.mean(-1) - b.scores.mean(-1)
+    item_part = np.maximum(np.maximum(spread - w.rest - b.rest, 0.0), floor)
+    n_w, n_b = w.scores.shape[-1], b.scores.shape[-1]
+    if n_w == 1 and n_b == 1:
+        everything = np.full_like(value, np.inf)
+        return Interval(value, -everything, everything, everything, item_part, np.zeros_like(value))
+    if n_w > 1 and n_b > 1:
+        parts = [(one.scores.var(-1, ddof=1) / n, n - 1) for one, n in ((w, n_w), (b, n_b))]
+    else:  # one seed shows no spread: take the other side's for both
+        known, n = (w, n_w) if n_w > 1 else (b, n_b)
+        parts = [(known.scores.var(-1, ddof=1) * (1 / n_w + 1 / n_b), n - 1)]
+    return _interval(value, parts, item_part, items, level)
+
+
+def _interval(
+    value: np.ndarray, seed_parts: list[tuple[np.ndarray, int]], item_part: np.ndarray, items: int, level: float
+) -> Interval:
+    seeds = sum((part for part, _ in seed_parts), np.zeros_like(value))
+    below = sum((part**2 / df for part, df in seed_parts), item_part**2 / (items - 1))
+    total = seeds + item_part
+    df = np.divide(total**2, below, out=np.full_like(total, np.inf), where=below > 0)
+    half = stats.t.ppf((1 + level) / 2, df) * np.sqrt(total)
+    return Interval(value, value - half, value + half, seeds, item_part, df)
+
+
+def side(values: np.ndarray) -> Side:
+    """What is needed of one network's values (..., S, N)."""
+    seeds, items = values.shape[-2:]
+    scores = values.mean(-1)
+    if seeds == 1:
+        return Side(scores, np.zeros(scores.shape[:-1]))
+    # sum of squares of the rest = all - seeds - items, which needs no further array of the size of `values`
+    everything = values.var(-1).sum(-1) * items  # within seeds
+    between_items = values.mean(-2).var(-1) * items * seeds
+    rest = np.maximum(everything - between_items, 0.0) / ((seeds - 1) * (items - 1))
+    return Side(scores, rest / (seeds * items))
+
+
+def single(one: Side, spread: np.ndarray, items: int, level: float) -> Interval:
+    """The interval of one side's mean; `spread` is the variance of that mean over items, the rest included."""
+    n = one.scores.shape[-1]
+    parts = [(one.scores.var(-1, ddof=1) / n, n - 1)] if n > 1 else []
+    return _interval(one.scores.mean(-1), parts, np.maximum(spread - one.rest, 0.0), items, level)
+
+
+def is_binary(values: np.ndarray) -> bool:
+    """Whether every value is right or wrong, 1 or 0."""
+    return values.dtype == bool or bool(((values == 0) | (values == 1)).all())

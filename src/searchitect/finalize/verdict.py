@@ -1,0 +1,199 @@
+"""Is the network that was found better than the baseline, and how sure are we?
+
+One record answers, from scores of every item or from any score of all items. The formula, its source and its
+assumptions are in `intervals.py`, the sentence is made in `wording.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from searchitect.errors import NotFiniteError, UsageError
+from searchitect.finalize import intervals, wording
+from searchitect.finalize.intervals import Interval, Side
+from searchitect.records import Score, Verdict
+from searchitect.seeds import derive
+
+RESAMPLES = 400  # the variance of a bootstrap then has a relative error of 7 %
+LEAST_USABLE = 0.9  # share of resamples that must give a score (one may miss a class)
+
+Direction = Literal["max", "min"]
+
+
+def compare(
+    winner: np.ndarray,
+    baseline: np.ndarray | None,
+    *,
+    metric: str,
+    direction: Direction,
+    level: float = 0.95,
+) -> Verdict:
+    """The verdict for a metric that is a mean over test items.
+
+    winner (S, N), baseline (S2, N): the metric of each seed's network on each item (1 or 0 for right or wrong, the
+    loss, the squared or absolute error); N items are the same and in the same order. One seed a side says nothing about
+    seeds: then the other side's spread is used for both, and with one seed on both sides the answer is "cannot tell".
+
+    Raises UsageError for shapes that do not fit and NotFiniteError for NaN or infinity.
+    """
+    w = _checked(winner, "winner", metric)
+    b = None if baseline is None else _checked(baseline, "baseline", metric)
+    _check_level(level)
+    if b is not None and b.shape[1] != w.shape[1]:
+        raise UsageError(f"winner has {w.shape[1]:,} test items, baseline {b.shape[1]:,}: score both on the same ones")
+    found = None if b is None else intervals.paired(w, b, level)
+    own = _own_score(w, level), None if b is None else _own_score(b, level)
+    method = f"items{' paired' if b is not None else ''}, {_seed_method(len(w), None if b is None else len(b))}"
+    return _verdict(own, found, metric, direction, w.shape[1], method, level)
+
+
+def compare_scores(
+    winner: Sequence[np.ndarray] | np.ndarray,
+    baseline: Sequence[np.ndarray] | np.ndarray | None,
+    y: np.ndarray,
+    score: Callable[[np.ndarray, np.ndarray], float],
+    *,
+    metric: str,
+    direction: Direction,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Verdict:
+    """The verdict for any metric of outputs and targets (r2, f1, roc_auc, rmse, ...).
+
+    winner, baseline: one array of outputs (N, ...) a seed; y (N, ...). The item part is the variance over 400 bootstrap
+    resamples of the items, the same for both sides (Efron 1979); the rest is as in `compare`, which it equals up to the
+    resampling error when the metric is a mean. Costs 400 × (S + S2) calls of `score`.
+
+    Raises UsageError for shapes that do not fit, or when more than a tenth of the resamples give no score;
+    NotFiniteError when the score of all items is not finite.
+    """
+    _check_level(level)
+    sides = [[np.asarray(outputs) for outputs in side] for side in (winner, baseline if baseline is not None else [])]
+    if not sides[0]:
+        raise UsageError("winner has no outputs: give one array for each seed")
+    for name, side in zip(("winner", "baseline"), sides, strict=True):
+        for outputs in side:
+            if len(outputs) != len(y):
+                raise UsageError(f"{name} has outputs of {len(outputs):,} items, there are {len(y):,} targets")
+    if len(y) < 2:
+        raise UsageError(f"a comparison needs at least 2 test items, there are {len(y)}")
+    runs = [outputs for side in sides for outputs in side]
+    full = np.array([float(score(outputs, y)) for outputs in runs])
+    if not np.isfinite(full).all():
+        raise NotFiniteError(f"{metric}: the score of a network on all test items is {full[~np.isfinite(full)][0]}")
+    resampled = _resample(runs, y, score, seed, metric)  # (resamples, S + S2)
+    cut, n = len(sides[0]), len(y)
+    w, own_w = _resampled(full[:cut], resampled[:, :cut], n, level)
+    if not sides[1]:
+        method = f"items by bootstrap, {_seed_method(cut, None)}"
+        return _verdict((own_w, None), None, metric, direction, n, method, level)
+    b, own_b = _resampled(full[cut:], resampled[:, cut:], n, level)
+    spread = (resampled[:, :cut].mean(1) - resampled[:, cut:].mean(1)).var(ddof=1)
+    found = intervals.difference(w, b, spread, n, level)
+    method = f"items by paired bootstrap, {_seed_method(cut, len(sides[1]))}"
+    return _verdict((own_w, own_b), found, metric, direction, n, method, level)
+
+
+def _resampled(full: np.ndarray, resampled: np.ndarray, items: int, level: float) -> tuple[Side, Score]:
+    """One network's parts and own interval, from its scores (S,) on all items and (resamples, S) on resamples."""
+    seeds = len(full)
+    around = resampled - resampled.mean(1, keepdims=True)
+    rest = around.var(0, ddof=1).sum() / (seeds - 1) / seeds if seeds > 1 else np.zeros(())
+    one = Side(full, rest)
+    return one, _score_of(intervals.single(one, resampled.mean(1).var(ddof=1), items, level), full)
+
+
+def _resample(
+    runs: list[np.ndarray], y: np.ndarray, score: Callable[[np.ndarray, np.ndarray], float], seed: int, metric: str
+) -> np.ndarray:
+    rng = np.random.default_rng(derive(seed, "bootstrap"))
+    rows: list[list[float]] = []
+    for _ in range(RESAMPLES):
+        take = rng.integers(0, len(y), len(y))
+        try:
+            row = [float(score(outputs[take], y[take])) for outputs in runs]
+        except (ValueError, ArithmeticError, RuntimeError, NotFiniteError):
+            continue  # for example a class that the resample misses
+        if np.isfinite(row).all():
+            rows.append(row)
+    if len(rows) < LEAST_USABLE * RESAMPLES:
+        raise UsageError(
+            f"{metric} could be computed for {len(rows)} of {RESAMPLES} resamples of the {len(y):,} test items only: "
+            "the test part is too small for this metric"
+        )
+    return np.array(rows)
+
+
+def _own_score(values: np.ndarray, level: float) -> Score:
+    items = values.shape[-1]
+    one = intervals.side(values)
+    spread = values.mean(-2).var(-1, ddof=1) / items
+    found = intervals.single(one, spread, items, level)
+    if not intervals.is_binary(values):
+        return _score_of(found, one.scores)
+    # A share: Wilson's interval with the number of items that would give this variance; it stays within 0 and 1.
+    p, total = float(found.value), float(found.seeds + found.items)
+    n = min(items, p * (1 - p) / total) if total > 0 and 0 < p < 1 else items
+    t2 = float(stats.t.ppf((1 + level) / 2, found.df)) ** 2
+    centre = (p + t2 / (2 * n)) / (1 + t2 / n)
+    half = np.sqrt(t2 * (p * (1 - p) / n + t2 / (4 * n * n))) / (1 + t2 / n)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Score(p, float(min(low, p)), float(max(high, p)), len(values), tuple(one.scores.tolist()))
+
+
+def _score_of(found: Interval, scores: np.ndarray) -> Score:
+    return Score(float(found.value), float(found.low), float(found.high), len(scores), tuple(scores.tolist()))
+
+
+def _verdict(
+    own: tuple[Score, Score | None], difference: Interval | None, metric: str, direction: Direction, items: int,
+    method: str, level: float,
+) -> Verdict:  # fmt: skip
+    winner, baseline = own
+    if difference is None:
+        sentence = wording.alone(metric, winner)
+        return Verdict(metric, winner, None, None, None, None, "no baseline", items, level, method, sentence)
+    value = float(difference.value)
+    if not np.isfinite(difference.seeds):
+        sentence = wording.one_seed(metric, value)
+        return Verdict(metric, winner, baseline, value, None, None, "cannot tell", items, level, method, sentence)
+    low, high = float(difference.low), float(difference.high)
+    gain_low, gain_high = (low, high) if direction == "max" else (-high, -low)
+    words: Literal["better", "worse", "cannot tell"] = "cannot tell"
+    if gain_low > 0:
+        words = "better"
+    elif gain_high < 0:
+        words = "worse"
+    share = float(difference.seeds / total) if (total := difference.seeds + difference.items) > 0 else 0.5
+    sentence = wording.compared(metric, direction, words, (value, low, high), share)
+    return Verdict(metric, winner, baseline, value, low, high, words, items, level, method, sentence)
+
+
+def _seed_method(winner: int, baseline: int | None) -> str:
+    counts = f"{winner} against {baseline} seeds" if baseline is not None else f"{winner} seeds"
+    if winner == 1 and baseline in (None, 1):
+        return f"{counts}: the seed part is unknown"
+    if 1 in (winner, baseline):
+        return f"{counts}, t-corrected; the side with one seed is given the other's spread"
+    return f"{counts}, t-corrected (Satterthwaite)"
+
+
+def _checked(values: np.ndarray, name: str, metric: str) -> np.ndarray:
+    found = np.asarray(values, dtype=np.float64)
+    if found.ndim != 2 or found.shape[0] < 1 or found.shape[1] < 2:
+        raise UsageError(
+            f"{name}: {metric} must have the shape (seeds, items) with at least 1 seed and 2 items, got {found.shape}"
+        )
+    wrong = int((~np.isfinite(found)).sum())
+    if wrong:
+        raise NotFiniteError(f"{name}: {wrong:,} of {found.size:,} values of {metric} are NaN or infinite")
+    return found
+
+
+def _check_level(level: float) -> None:
+    if not 0.5 <= level < 1:
+        raise UsageError(f"level={level!r}: write a share from 0.5 to below 1, for example 0.95")

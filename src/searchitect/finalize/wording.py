@@ -1,0 +1,77 @@
+"""Verdicts in words for people: points where a metric is a share, plain numbers elsewhere."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from searchitect.records import Score
+
+# Metrics that are shares of something, so that a hundredth is a point. Others (loss, r2, roc_auc) are plain numbers.
+SHARES = ("accuracy", "balanced_accuracy", "top_k_accuracy", "f1", "precision", "recall", "jaccard")
+_MOSTLY = 2 / 3  # a part that makes up this much of the variance is named as the one to reduce
+
+
+def is_share(metric: str) -> bool:
+    """Whether people read this metric in per cent."""
+    return any(metric == name or metric.startswith(name + "_") for name in SHARES)
+
+
+def compared(
+    metric: str,
+    direction: Literal["max", "min"],
+    words: Literal["better", "worse", "cannot tell"],
+    numbers: tuple[float, float, float],
+    seed_share: float,
+) -> str:
+    """One sentence for (difference, low, high); `seed_share` is the share of seeds in its variance."""
+    if words == "cannot tell":
+        value, low, high = _written(numbers, metric)
+        more = "more seeds or test items"
+        if seed_share > _MOSTLY:
+            more = "more seeds"
+        elif seed_share < 1 - _MOSTLY:
+            more = "more test items"
+        of = "" if is_share(metric) else f"{metric} differs by "
+        return f"cannot tell: {of}{value} ({low} to {high}); {more} would be needed"
+    value, low, high = _written(tuple(sorted(map(abs, numbers))), metric, middle=True)
+    if is_share(metric) and direction == "max":
+        return f"{words} than the baseline by {value} ({low} to {high})"
+    higher = (direction == "max") == (words == "better")
+    return f"{words} than the baseline: {metric} {'higher' if higher else 'lower'} by {value} ({low} to {high})"
+
+
+def one_seed(metric: str, difference: float) -> str:
+    """One training a side: the difference is known, its spread over seeds is not."""
+    (value,) = _written((difference,), metric)
+    return (
+        f"cannot tell: {value} in {metric} between one training each; how much the seed matters is unknown, "
+        "train with at least 3 seeds"
+    )
+
+
+def alone(metric: str, score: Score) -> str:
+    """One sentence for a network without a baseline."""
+    if is_share(metric):
+        value, low, high = (f"{100 * v:.1f}" for v in (score.mean, score.low, score.high))
+        return f"{metric} {value} % ({low} to {high}); there is no baseline to compare with"
+    value, low, high = _written((score.mean, score.low, score.high), metric)
+    return f"{metric} {value} ({low} to {high}); there is no baseline to compare with"
+
+
+def _written(numbers: tuple[float, ...], metric: str, middle: bool = False) -> list[str]:
+    """The numbers with equally many digits, none of them rounded to zero unless it is; the first one with its unit.
+
+    `middle`: the numbers are (low, value, high) and are given back as value, low, high.
+    """
+    points = is_share(metric)
+    scaled = [100 * v if points else v for v in numbers]
+    width = max(scaled) - min(scaled) or max(map(abs, scaled)) or 1.0
+    digits = 1 if points else max(0, 2 - math.floor(math.log10(width)))
+    while digits < 6 and any(v != 0 and abs(v) > 1e-6 and round(v, digits) == 0 for v in scaled):
+        digits += 1
+    texts = [f"{v:.{digits}f}" for v in scaled]
+    texts = [t[1:] if t.startswith("-") and not t.strip("-0.") else t for t in texts]  # -0.0
+    if middle:
+        texts = [texts[1], texts[0], texts[2]]
+    return [texts[0] + (" points" if points else ""), *texts[1:]]
