@@ -105,6 +105,7 @@ class Loop:
         self.begun: dict[int, float] = {}  # clock at submission
         self.durations: deque[float] = deque(maxlen=64)  # of finished trials, as the driver saw them
         self.complained = False
+        self.fatal: StudyFailedError | None = None  # raised once what came before it is on disk
         self.forecast_given = False
         self._replay()
 
@@ -120,6 +121,7 @@ class Loop:
                 self._remember(trial)
                 if trial.proposal.draw >= 0:
                     again = self._ask()
+                    self._raise_if_fatal()
                     if again != trial.proposal:
                         raise StudyFailedError(
                             f"trial {number} would be proposed differently now: the strategy, its options or the space "
@@ -157,7 +159,13 @@ class Loop:
             self.strategy.tell(trial)
         except Exception as error:
             name = type(self.strategy).__name__
-            raise StudyFailedError(f"strategy {name} failed in tell(): {type(error).__name__}: {error}") from error
+            self._fail(f"strategy {name} failed in tell(): {type(error).__name__}: {error}", error)
+
+    def _fail(self, why: str, cause: Exception | None = None) -> None:
+        """End the study with this error, after the transaction that is open."""
+        if self.fatal is None:
+            self.fatal = StudyFailedError(why)
+            self.fatal.__cause__ = cause
 
     # -- the loop ------------------------------------------------------------------------------------
 
@@ -167,6 +175,7 @@ class Loop:
         try:
             with self.store.transaction():
                 self._fill()
+            self._raise_if_fatal()
             while self.flying:
                 events = self.executor.wait(self._patience())
                 with self.store.transaction():
@@ -176,12 +185,17 @@ class Loop:
                         self.replan(self)
                     self._check_limits()
                     self._fill()
+                self._raise_if_fatal()
                 self._show()
                 if self._must_stop():
                     self._wind_down()
         finally:
             self.executor.listener = None
         return self.stopped or "exhausted"
+
+    def _raise_if_fatal(self) -> None:
+        if self.fatal is not None:
+            raise self.fatal
 
     def _patience(self) -> float:
         left = 0.5 if self.limits.deadline is None else self.limits.deadline - self.clock()
@@ -212,7 +226,7 @@ class Loop:
         """Give every free worker something to do."""
         while len(self.flying) < self.executor.slots:
             self._check_limits()
-            if self.stopped or not self._worth_starting():
+            if self.stopped or self.fatal is not None or not self._worth_starting():
                 return
             trial = self._next()
             if trial is None:
@@ -336,7 +350,10 @@ class Loop:
             dict(result["metrics"]), float(result["seconds"]), int(result.get("epochs", 0)),
             str(result.get("device", "cpu")), curve, tuple(result.get("notes") or ()),
         )  # fmt: skip
-        self._check_reported(trial, measurement)
+        if failure := self._unreported(trial, measurement):
+            failed = msgspec.structs.replace(trial, state=State.FAILED, failure=failure, measurement=measurement)
+            self._finish(failed, trial.attempts)
+            return
         if result.get("stopped"):
             if self.stopped == "interrupted":  # it goes on where it was when the study is resumed
                 self.store.requeue(trial.number, trial.attempts)
@@ -347,15 +364,18 @@ class Loop:
             self.durations.append(self.clock() - self.begun[trial.number])
         self._finish(msgspec.structs.replace(trial, state=state, measurement=measurement), trial.attempts)
 
-    def _check_reported(self, trial: Trial, measurement: Measurement) -> None:
-        """A goal that nobody reports would make every trial worthless: say so at the first."""
-        for goal in self.objectives:
-            if goal.metric not in measurement.metrics:
-                names = ", ".join(sorted(measurement.metrics)) or "nothing"
-                raise StudyFailedError(
-                    f"trial {trial.number} did not report the objective {goal.metric!r}; it reported {names}. "
-                    "Return it from evaluate(), or name one of these as the objective"
-                )
+    def _unreported(self, trial: Trial, measurement: Measurement) -> Failure | None:
+        """A goal that nobody reports would make every trial worthless: the study ends at the first."""
+        missing = next((o.metric for o in self.objectives if o.metric not in measurement.metrics), None)
+        if missing is None:
+            return None
+        names = ", ".join(sorted(measurement.metrics)) or "nothing"
+        why = (
+            f"trial {trial.number} did not report the objective {missing!r}; it reported {names}. "
+            "Return it from evaluate(), or name one of these as the objective"
+        )
+        self._fail(why)
+        return Failure(Cause.USER_CODE, why)
 
     def _failed(self, trial: Trial, event: Failed) -> None:
         if self.stopped == "interrupted" and event.cause == Cause.KILLED:
@@ -421,7 +441,7 @@ class Loop:
             return
         failure = self.first_failures[0]
         detail = failure.traceback.rstrip() or failure.message
-        raise StudyFailedError(f"the first {ALIKE} trials all failed in the same way ({failure.cause}):\n{detail}")
+        self._fail(f"the first {ALIKE} trials all failed in the same way ({failure.cause}):\n{detail}")
 
     # -- ending --------------------------------------------------------------------------------------
 
