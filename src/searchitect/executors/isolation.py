@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-_SIGNALS = [
-    s for s in signal.valid_signals() if s not in (getattr(signal, "SIGKILL", 9), getattr(signal, "SIGSTOP", 19))
-]
+_NAMES = (
+    "SIGINT SIGTERM SIGHUP SIGQUIT SIGALRM SIGCHLD SIGUSR1 SIGUSR2 SIGPIPE SIGABRT SIGFPE SIGCONT SIGTSTP SIGVTALRM"
+)
+_SIGNALS = [getattr(signal, name) for name in _NAMES.split() if hasattr(signal, name)]
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def _process() -> list[Callable[[], None]]:
     streams = sys.stdout, sys.stderr, sys.stdin, sys.excepthook
     path, limit = list(sys.path), sys.getrecursionlimit()
     filters = list(warnings.filters)
-    environment = os.environ.copy()
+    environment = _environment()
     try:
         folder: str | None = os.getcwd()
     except OSError:
@@ -54,9 +55,9 @@ def _process() -> list[Callable[[], None]]:
         if filters != warnings.filters:
             warnings.filters[:] = filters  # type: ignore[index]
             getattr(warnings, "_filters_mutated", lambda: None)()
-        if environment != os.environ:
+        if environment != _environment():
             os.environ.clear()
-            os.environ.update(environment)
+            os.environ.update({os.fsdecode(k): os.fsdecode(v) for k, v in environment.items()})
 
     def back_in_folder() -> None:
         if folder is not None:
@@ -68,6 +69,11 @@ def _process() -> list[Callable[[], None]]:
                 signal.signal(number, handler)
 
     return [back, back_in_folder, back_to_handlers]
+
+
+def _environment() -> dict[Any, Any]:
+    """The environment as a plain mapping; the inner one, where there is it, since the outer takes 50 µs."""
+    return dict(getattr(os.environ, "_data", os.environ))
 
 
 def _in_main_thread() -> bool:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import selectors
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from searchitect.errors import SearchitectError, UsageError
 from searchitect.executors import system
 from searchitect.executors.base import Event, Executor, Failed, Function, Report, Started, check_limit
+from searchitect.executors.handle import ServerHandle, send
 from searchitect.executors.shipping import pack_function
 from searchitect.executors.task import LOG_MB, Outcome
 from searchitect.executors.wire import Frames, copied, pack, receive
-from searchitect.executors.worker import Settings, start_message
+from searchitect.executors.worker import Settings
 
 _OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP} if os.name == "posix" else set()
 _TRIES = 3  # starts of a worker or server in a row that may fail
@@ -71,9 +71,10 @@ class Processes(Executor):
 
     `threads` each (default: cores / workers). `memory_mb` limits how much a worker's address space may grow
     over that of an idle one. A worker is replaced after `recycle_after` tasks. Output of a ticket goes to
-    `folder/logs/<ticket>.log`, at most `log_mb` of it. With `devices` that are not "cpu" each worker is a
-    fresh process and worker i computes on device i modulo their number. `preload` names modules that the
-    server imports once. Raises UsageError for impossible values and where processes cannot be forked.
+    `folder/logs/<ticket>.log`, at most `log_mb` of it. Worker i computes on `devices[i % len(devices)]`; unless
+    all are "cpu" (or with `fresh=True`) each worker is a process of its own instead of a fork. `preload` names
+    modules that are imported once, before the forks. Raises UsageError for impossible values, and where there
+    are no forks.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Processes(Executor):
         log_mb: float = LOG_MB,
         devices: Sequence[str] = ("cpu",),
         preload: Sequence[str] = ("torch",),
+        fresh: bool | None = None,
     ) -> None:
         if not hasattr(os, "fork") or not hasattr(socket, "send_fds"):
             raise UsageError("executor 'processes' needs Linux or macOS; use 'serial' (workers=0) here")
@@ -98,7 +100,7 @@ class Processes(Executor):
         self._settings = Settings(
             threads=threads or max(1, system.cores() // workers),
             devices=list(devices),
-            fresh=any(d != "cpu" for d in devices) or not system.LINUX,
+            fresh=any(d != "cpu" for d in devices) or not system.LINUX if fresh is None else fresh,
             memory_mb=memory_mb,
             recycle_after=recycle_after,
             folder=None if folder is None else str(Path(folder).absolute()),
@@ -107,12 +109,8 @@ class Processes(Executor):
             preload=list(preload),
         )
         self._function: bytes | None = None
-        self._server: subprocess.Popen[bytes] | None = None
-        self._server_ready = False
-        self._control: socket.socket | None = None
-        self._errors: IO[bytes] | None = None
+        self._server: ServerHandle | None = None
         self._selector = selectors.DefaultSelector()
-        self._frames = Frames()
         self._workers: dict[int, _Worker] = {}
         self._pending: deque[_Task] = deque()
         self._tasks: dict[int, _Task] = {}
@@ -168,7 +166,7 @@ class Processes(Executor):
         task.stopped = True
         for worker in self._workers.values():
             if worker.task is task:
-                _send(worker.sock, pack(["stop", ticket]))
+                send(worker.sock, pack(["stop", ticket]))
 
     def kill(self, ticket: int) -> None:
         """End the task now; its worker is replaced."""
@@ -182,17 +180,18 @@ class Processes(Executor):
         for worker in self._workers.values():
             if worker.task is task:
                 worker.doomed = True
-                self._tell("kill", worker.pid)
+                if self._server is not None:
+                    self._server.tell("kill", worker.pid)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """While inside, the workers are stopped (SIGSTOP) and their time limits wait."""
         self._paused = True
-        self._tell("pause", answer="paused")
+        self._order("pause", "paused")
         try:
             yield
         finally:
-            self._tell("resume", answer="resumed")
+            self._order("resume", "resumed")
             self._paused = False
             self._dispatch()
 
@@ -223,61 +222,49 @@ class Processes(Executor):
 
     def _launch(self) -> None:
         assert self._function is not None
-        ours, theirs = socket.socketpair()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "searchitect.executors.server", str(theirs.fileno()), str(self.slots)],
-            stdin=subprocess.PIPE,
-            stdout=self._errors,
-            stderr=self._errors,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,  # Ctrl-C in a terminal is for the driver alone
-            env=_environment(self._settings),
-        )
-        theirs.close()
-        ours.setblocking(False)
-        self._control = ours
-        self._server_ready = False
-        self._frames = Frames()
-        self._selector.register(ours, selectors.EVENT_READ, None)
-        assert self._server.stdin is not None
-        with suppress(BrokenPipeError), self._server.stdin as pipe:
-            pipe.write(start_message(self._settings, self._function))
-        for slot in range(self.slots):
-            self._hire(slot)
+        try:
+            self._server = ServerHandle(self._settings, self._function, self.slots)
+            self._selector.register(self._server.control, selectors.EVENT_READ, None)
+            for slot in range(self.slots):
+                self._hire(slot)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            need = 20 + 2 * self.slots
+            why = f"too many open files: {self.slots} workers need about {need} more; raise the limit (ulimit -n)"
+            raise UsageError(why) from error
 
     def _hire(self, slot: int) -> None:
-        assert self._control is not None
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        worker = _Worker(slot, ours)
+        if self._server is None:
+            return
+        worker = _Worker(slot, self._server.hire(slot))
         self._workers[slot] = worker
-        self._selector.register(ours, selectors.EVENT_READ, worker)
-        with theirs, suppress(BrokenPipeError, ConnectionResetError):
-            socket.send_fds(self._control, [pack(["worker", slot])], [theirs.fileno()])
+        self._selector.register(worker.sock, selectors.EVENT_READ, worker)
 
     def _dispatch(self) -> None:
-        if self._paused or self._closed:
+        if self._paused or self._closed or self._server is None:
             return
         for worker in self._workers.values():
             if not self._pending:
                 return
             if worker.ready and worker.task is None and not worker.doomed:
                 task = self._pending.popleft()
-                if not _send(worker.sock, pack(task.message())):  # it has just died: another will do it
+                self._server.clock.set(worker.slot, task.limit)
+                if not send(worker.sock, pack(task.message())):  # it has just died: another will do it
                     self._pending.appendleft(task)
                     worker.doomed = True
                     continue
                 worker.task = task
                 self._events.append(Started(task.ticket, worker.slot, worker.pid))
 
-    def _tell(self, *message: Any, answer: str = "") -> None:
-        """Tell the server something and, if it is to answer, wait for that."""
-        if self._control is None or not _send(self._control, pack(list(message))):
+    def _order(self, message: str, answer: str) -> None:
+        """Tell the server something and wait until it has done it (or is dead, and its workers with it)."""
+        server = self._server
+        if server is None:
             return
         self._acknowledged = ""
-        end = time.monotonic() + 10.0
-        while answer and self._acknowledged != answer and time.monotonic() < end and self._server_ready:
+        server.tell(message)
+        while self._acknowledged != answer and self._server is server:
             self._pump(1.0)
 
     def _pump(self, timeout: float | None) -> None:
@@ -321,17 +308,17 @@ class Processes(Executor):
             self._events.append(outcome.event(value))
 
     def _hear_server(self) -> None:
-        assert self._control is not None
-        data = receive(self._control)
-        if data is None:
+        server = self._server
+        messages = server.hear() if server is not None else []
+        if server is None or messages is None:
             self._on_server_lost()
             return
-        for message in self._frames.feed(data):
+        for message in messages:
             kind = message[0]
             if kind == "exit":
                 self._on_exit(*message[1:])
             elif kind == "ready":
-                self._server_ready = True
+                server.ready = True
             elif kind == "broken":
                 self._give_up(f"the workers could not load the function: {message[1]}\n{message[2]}")
             elif kind == "forked":
@@ -361,9 +348,7 @@ class Processes(Executor):
                 break
             for message in worker.frames.feed(data):
                 self._on_message(worker, message)
-        with suppress(KeyError, ValueError):
-            self._selector.unregister(worker.sock)
-        worker.sock.close()
+        self._drop(worker.sock)
         task, worker.task = worker.task, None
         return task
 
@@ -389,7 +374,7 @@ class Processes(Executor):
     def _on_server_lost(self) -> None:
         """The server died: so did its workers. Their tasks are lost, and a new server is started."""
         lost = [task for task in map(self._let_go, list(self._workers.values())) if task is not None]
-        ready = self._server_ready
+        ready = self._server is not None and self._server.ready
         words = self._bury_server()
         for task in lost:
             self._fail(task, "killed", "the server of the worker processes died", retryable=True)
@@ -400,58 +385,25 @@ class Processes(Executor):
 
     def _bury_server(self) -> str:
         """End the server and everything under it; the end of what it wrote to its standard error."""
-        pids = [w.pid for w in self._workers.values() if w.pid]
         for worker in self._workers.values():
-            with suppress(KeyError, ValueError):
-                self._selector.unregister(worker.sock)
-            worker.sock.close()
+            self._drop(worker.sock)
+        pids = [w.pid for w in self._workers.values() if w.pid]
         self._workers.clear()
-        if self._control is not None:
-            with suppress(KeyError, ValueError):
-                self._selector.unregister(self._control)
-            self._control.close()
-            self._control = None
-        if self._server is not None:
-            left = (
-                {member for pid in pids for member in system.family(pid)} if self._server.poll() is not None else set()
-            )
-            try:
-                self._server.wait(2.0)
-            except subprocess.TimeoutExpired:
-                left = {member for pid in (self._server.pid, *pids) for member in system.family(pid)}
-                self._server.kill()
-                self._server.wait()
-            for pid in (*pids, *left):
-                system.kill_group(pid)
-                if pid in left:
-                    with suppress(ProcessLookupError, PermissionError):
-                        os.kill(pid, signal.SIGKILL)
-            self._server = None
-        return self._last_words()
-
-    def _last_words(self) -> str:
-        if self._errors is None:
+        if self._server is None:
             return ""
-        with self._errors as file:
-            self._errors = None
-            file.seek(0)
-            return file.read()[-4000:].decode("utf-8", "replace")
+        server, self._server = self._server, None
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(server.control)
+        return server.bury(pids)
+
+    def _drop(self, sock: socket.socket) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(sock)
+        sock.close()
 
     def _give_up(self, why: str) -> None:
         self.close()
         raise SearchitectError(why)
-
-
-def _send(sock: socket.socket, data: bytes) -> bool:
-    """Send all of it; False when the other side is gone."""
-    sock.setblocking(True)
-    try:
-        sock.sendall(data)
-    except (BrokenPipeError, ConnectionResetError):
-        return False
-    finally:
-        sock.setblocking(False)
-    return True
 
 
 def _check(**numbers: int | None) -> None:
@@ -460,16 +412,7 @@ def _check(**numbers: int | None) -> None:
             raise UsageError(f"{name}={value!r}: must be a whole number of at least 1")
 
 
-def _environment(settings: Settings) -> dict[str, str]:
-    """The server's environment: our package importable, and one idea of how many threads there are."""
-    home = str(Path(__file__).resolve().parents[2])
-    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    arenas = {} if settings.memory_mb is None else {"MALLOC_ARENA_MAX": "2"}  # each reserves 64 MB
-    return {**os.environ, **dict.fromkeys(names, str(settings.threads)), **arenas, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _close_at_exit(executor: Processes) -> Any:
+def _close_at_exit(executor: Processes) -> Callable[[], None]:
     """Closes the executor when the interpreter ends, without keeping it alive until then."""
     reference = weakref.ref(executor)
 

@@ -1,4 +1,4 @@
-"""The process that makes, watches and buries the workers: `python -m searchitect.executors.server FD SLOTS`.
+"""The process that makes, watches and buries the workers: `python -m searchitect.executors.server SOCKET CLOCK SLOTS`.
 
 It imports what is slow once, then forks workers in milliseconds. It does no computing of its own, so that a
 fork is safe. It keeps time limits, reports how a worker died, kills what a worker leaves behind, and ends
@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -34,9 +33,9 @@ class DriverGone(Exception):
 
 
 class Server:
-    """One driver's server. `control` is the socket to the driver, `slots` how many workers there can be."""
+    """One driver's server. `control` is the socket to the driver, `clock_fd` the memory of the deadlines."""
 
-    def __init__(self, control: socket.socket, slots: int, driver: int) -> None:
+    def __init__(self, control: socket.socket, clock_fd: int, slots: int, driver: int) -> None:
         self._control = control
         self._slots = slots
         self._driver = driver
@@ -45,9 +44,8 @@ class Server:
         self._workers: dict[int, int] = {}  # process → slot
         self._reasons: dict[int, str] = {}  # why we killed a process
         self._paused_at: float | None = None
-        self._clock_fd = os.memfd_create("clock") if hasattr(os, "memfd_create") else _unlinked_file()
-        os.ftruncate(self._clock_fd, 8 * slots)
-        self._clock = Clock(self._clock_fd, slots)
+        self._clock_fd = clock_fd
+        self._clock = Clock(clock_fd, slots)
         self._wake, wake = socket.socketpair()
         for end in (self._wake, wake):
             end.setblocking(False)
@@ -200,7 +198,9 @@ class Server:
                 output = f"/proc/{pid}/fd/1"
                 with suppress(OSError):
                     if os.stat(output).st_size > 2e6 * self._settings.log_mb:
-                        os.truncate(output, 0)
+                        with open(output, "r+b") as log:
+                            log.truncate(0)
+                            log.write(b"[the log grew too long: what came before this is left out]\n")
 
     def _end_all(self) -> None:
         for pid in self._workers:
@@ -210,16 +210,12 @@ class Server:
         system.end_children()
 
 
-def _unlinked_file() -> int:
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
 def main() -> NoReturn:
     """Begin as told by the driver: settings and function come on standard input, then the socket is used."""
     driver = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control_fd, clock_fd, slots = map(int, sys.argv[1:4])
+    control = socket.socket(fileno=control_fd)
     settings, data = read_start(sys.stdin.buffer)
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
@@ -234,7 +230,7 @@ def main() -> NoReturn:
         data = b""
         gc.collect()
         gc.freeze()  # forked workers share these pages as long as nobody writes to them
-    Server(control, int(sys.argv[2]), driver).run(settings, function, data)
+    Server(control, clock_fd, slots, driver).run(settings, function, data)
     os._exit(0)
 
 

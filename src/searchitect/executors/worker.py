@@ -49,12 +49,14 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Clock:
-    """Deadlines of the tasks in memory shared between the server and its workers (0: none).
+    """Deadlines of the tasks in memory shared between driver, server and workers (0: none).
 
-    So a limit costs no message, and the server can keep it whatever the worker or the driver is doing.
+    So a limit costs no message, and the server can keep it whatever the worker or the driver is doing. The
+    driver sets it when it gives out the task, and the worker again when it begins.
     """
 
     def __init__(self, descriptor: int, slots: int) -> None:
+        os.ftruncate(descriptor, 8 * slots)
         self._map = mmap.mmap(descriptor, 8 * slots)
         self._times = memoryview(self._map).cast("d")
 
@@ -65,6 +67,11 @@ class Clock:
     def passed(self, slot: int) -> bool:
         """Whether the task in this slot has had its time."""
         return 0.0 < self._times[slot] < time.monotonic()
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._times.release()
+        self._map.close()
 
     def extend(self, slot: int, seconds: float) -> None:
         """The task in this slot was paused for so long."""

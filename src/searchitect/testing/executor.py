@@ -176,7 +176,7 @@ class ExecutorContract:
         assert found == [Finished(n, {"got": n}) for n in range(40)]
 
     def test_numbers_and_text_cross_unchanged(self) -> None:
-        value = [math.inf, -math.inf, -0.0, 0.1 + 0.2, 5e-324, 2**60, True, None, "naïve ☃", {"deep": [[]]}]
+        value: list[Any] = [math.inf, -math.inf, -0.0, 0.1 + 0.2, 5e-324, 2**60, True, None, "naïve ☃", {"deep": [[]]}]
         (end,) = self.run({"do": "echo", "value": value})
         assert isinstance(end, Finished)
         assert repr(end.result["got"]) == repr(value)
