@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -167,6 +168,6 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """Put saved weights into a network. Raises BuildError when they do not fit it."""
     try:
         model.load_state_dict(load_file(path))
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise BuildError(f"the weights in {path} do not fit the network: {error}") from error
     return model
