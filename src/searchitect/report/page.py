@@ -1,0 +1,292 @@
+"""One self-contained page. It loads nothing: its policy allows its own style and its own script, by hash.
+
+All text of the study is cleaned and escaped; the template escapes by itself, and only `svg` makes markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+
+from searchitect.records import goals
+from searchitect.report import accounts, figures, plain, tables, words
+from searchitect.report.files import write_atomically
+from searchitect.report.snapshot import Snapshot, clock, read
+
+ROWS = 500
+DECISIONS = 12
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One cell: what is shown, and by what its column is sorted (None: by the text)."""
+
+    text: str
+    sort: float | str | None = None
+    class_: str = ""
+
+
+class Table(msgspec.Struct, frozen=True):
+    """Columns as (name, whether it holds numbers), rows of cells, and the rows' classes."""
+
+    columns: tuple[tuple[str, bool], ...]
+    rows: list[list[Cell]]
+    classes: list[str]
+    sortable: bool = False
+
+
+def write_report(folder: Path | str) -> Path:
+    """Write `report.html` into the study's folder (which may be running) and return its path.
+
+    Raises StorageError when the folder is not a study or cannot be written.
+    """
+    folder = Path(folder)
+    return write_atomically(folder / "report.html", render(read(folder)).encode("utf-8", "replace"))
+
+
+def render(snapshot: Snapshot, now: float | None = None) -> str:
+    """The page as text."""
+    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(plural=plain.plural, unbroken=_unbroken)
+    policy = (
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return environment.from_string(_asset("report.html")).render(
+        policy=policy,
+        style=Markup(style),
+        script=Markup(script),
+        written=plain.show_time(time.time() if now is None else now),
+        **content(snapshot),
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("searchitect.report") / "templates" / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def content(snapshot: Snapshot) -> dict[str, Any]:
+    """Everything the template shows, by name."""
+    meta = snapshot.meta
+    trials, objectives = snapshot.trials, snapshot.objectives
+    marked = marks(snapshot)
+    spent = accounts.costs(trials, meta)
+    failures = accounts.failures(trials)
+    decided = accounts.decision_shares(trials, objectives)
+    return {
+        "name": snapshot.name,
+        "created": plain.show_time(meta.get("created")),
+        "lead": words.lead(snapshot),
+        "verdict": snapshot.verdict,
+        "verdict_figure": figures.verdict_figure(snapshot.verdict) if snapshot.verdict else None,
+        "test_line": words.test_line(snapshot),
+        "baseline": words.baseline_words(snapshot),
+        "setup": words.setup_facts(snapshot),
+        "space_drawing": plain.clean(plain.mapping(meta.get("space")).get("drawing") or "", 20_000),
+        **_progress(snapshot),
+        **_front(snapshot),
+        **_learning(snapshot, marked),
+        "winner": words.winner_facts(snapshot),
+        "winner_drawing": plain.clean(snapshot.winner.get("drawing") or "", 20_000),
+        "winner_decisions": _decision_facts(snapshot),
+        "finalists": finalist_table(snapshot),
+        "trials": trial_table(snapshot, marked),
+        "trials_total": len(trials),
+        "export": words.export_command(snapshot),
+        "decisions": decided,
+        "decision_figures": [(plain.line(d.name, 60), figures.shares_figure(d)) for d in decided.rows[:DECISIONS]],
+        "failures": failure_table(failures),
+        "failed": sum(f.count for f in failures),
+        "tracebacks": [(f.example, f.cause, plain.clean(f.traceback, 20_000)) for f in failures if f.traceback],
+        "costs": words.cost_facts(snapshot, spent),
+        "environment": words.environment_facts(snapshot),
+        "command": words.command(snapshot),
+    }
+
+
+def marks(snapshot: Snapshot) -> dict[int, str]:
+    """Trial numbers to be marked in tables and curves."""
+    marked = {f.trial: "finalist" for f in snapshot.finalists if f.trial is not None}
+    if snapshot.winner_trial is not None:
+        marked[snapshot.winner_trial] = "winner"
+    return marked
+
+
+def _progress(snapshot: Snapshot) -> dict[str, Any]:
+    """One pair of figures for each kind of fidelity: their values do not compare."""
+    curves = tables.progress_curve(snapshot.trials, snapshot.objectives, clock(snapshot))
+    kinds: dict[str, list[tables.Progress]] = {}
+    for curve in curves:
+        kinds.setdefault(curve.fidelity.kind, []).append(curve)
+    return {
+        "progress": [_progress_group(group) for group in kinds.values()],
+        "metric": figures.name_of(curves[0].metric) if curves else "",
+    }
+
+
+def _progress_group(curves: list[tables.Progress]) -> dict[str, Any]:
+    metric, shown = curves[0].metric, curves[: figures.MOST_CURVES]
+    rows = [
+        [_cell(p.number), _cell(p.ended), _value("seconds", p.seconds), _value(metric, p.value)]
+        for p in curves[0].steps
+    ]
+    columns = (("Trial", True), ("Trials ended", True), ("Time", True), (figures.name_of(metric), True))
+    return {
+        "over_trials": figures.progress_figure(curves, "ended"),
+        "over_time": figures.progress_figure(curves, "seconds"),
+        "legend": [(i + 1, plain.show_fidelity(c.fidelity)) for i, c in enumerate(shown)],
+        "left_out": len(curves) - len(shown),
+        "outside": figures.out_of_frame(curves),
+        "thinned": max(len(c.points) for c in shown) > figures.MOST_DOTS,
+        "table": Table(columns, rows, [""] * len(rows)),
+    }
+
+
+def _front(snapshot: Snapshot) -> dict[str, Any]:
+    points = tables.front_points(snapshot.trials, snapshot.objectives)
+    ends = [p for p in points if p.best]
+    if not ends:
+        return {"front": None}
+    named = goals(snapshot.objectives)
+    known = {t.number: t for t in snapshot.trials}
+    rows = [
+        [
+            _cell(p.number),
+            *(_value(o.metric, v) for o, v in zip(named, p.values, strict=True)),
+            Cell(plain.show_decisions(known[p.number].architecture.decisions), class_="decisions"),
+        ]
+        for p in ends[:100]
+    ]
+    columns = (("Trial", True), *((figures.name_of(o.metric), True) for o in named), ("Architecture", False))
+    classes = ["winner" if p.number == snapshot.winner_trial else "" for p in ends[:100]]
+    return {
+        "front": figures.front_figure(points, snapshot.objectives, snapshot.winner_trial),
+        "front_table": Table(columns, rows, classes, sortable=True),
+        "front_size": len(ends),
+        "front_of": len(points),
+        "front_goals": len(named),
+        "front_outside": len(points) - len(figures.front_inside(points, named[0])),
+        "front_ringed": any(p.number == snapshot.winner_trial for p in ends),
+    }
+
+
+def _learning(snapshot: Snapshot, marked: dict[int, str]) -> dict[str, Any]:
+    curves = tables.learning_curves(snapshot.trials, snapshot.objectives, marked, snapshot.reports)
+    return {
+        "learning": figures.learning_figure(curves) if curves else None,
+        "learning_legend": [
+            (i + 1, f"trial {c.number}" + (f", {c.role}" if c.role != "best" else "")) for i, c in enumerate(curves)
+        ],
+        "learning_metric": figures.name_of(curves[0].metric) if curves else "",
+    }
+
+
+def _decision_facts(snapshot: Snapshot) -> list[words.Fact]:
+    chosen = plain.mapping(snapshot.winner.get("architecture"))
+    chosen = plain.mapping(chosen["decisions"]) if isinstance(chosen.get("decisions"), dict) else chosen
+    return [(plain.line(k, 80), plain.show_value(v)) for k, v in list(chosen.items())[:200]]
+
+
+def finalist_table(snapshot: Snapshot) -> Table | None:
+    """The finalists over retraining seeds, the best mean first."""
+    if not snapshot.finalists:
+        return None
+    goal = next(iter(goals(snapshot.objectives)), None)
+    metric, sign = (goal.metric, -1 if goal.direction == "max" else 1) if goal else ("", 1)
+    ordered = sorted(snapshot.finalists, key=lambda f: (not f.chosen, f.mean is None, sign * (f.mean or 0.0)))
+    rows = [
+        [
+            Cell("–", None) if f.trial is None else _cell(f.trial),
+            _value(metric, f.mean),
+            _value(metric, min(f.values, default=None)),
+            _value(metric, max(f.values, default=None)),
+            _cell(len(f.values)),
+            Cell("chosen" if f.chosen else ""),
+            Cell(plain.show_decisions(f.architecture), class_="decisions"),
+        ]
+        for f in ordered
+    ]
+    names = ("Trial", f"Mean {figures.name_of(metric)}", "Lowest", "Highest", "Seeds")
+    columns = (*((n, True) for n in names), ("", False), ("Architecture", False))
+    return Table(columns, rows, ["winner" if f.chosen else "" for f in ordered], sortable=True)
+
+
+def trial_table(snapshot: Snapshot, marked: dict[int, str]) -> Table:
+    """All trials, or the most telling `ROWS` of them. How they were measured is a column only if it differs."""
+    metrics = tables.shown_metrics(snapshot.trials, snapshot.objectives)
+    shown = tables.trial_rows(snapshot.trials, snapshot.objectives, marked, ROWS)
+    mixed = len({t.proposal.fidelity for t in snapshot.trials}) > 1
+    columns = (
+        ("Trial", True),
+        ("State", False),
+        *((figures.name_of(m), True) for m in metrics),
+        ("Time", True),
+        *[("Measured with", False)] * mixed,
+        ("Made by", False),
+        ("Architecture or cause", False),
+    )
+    rows = [_trial_cells(row, metrics, mixed) for row in shown]
+    return Table(columns, rows, [row.mark or str(row.state) for row in shown], sortable=True)
+
+
+def _trial_cells(row: tables.TrialRow, metrics: Sequence[str], mixed: bool) -> list[Cell]:
+    state = str(row.state) + (f" ({row.mark})" if row.mark else "")
+    if row.source is not None:
+        state += f", as {row.source}"
+    if not row.kept and row.state == "done":
+        state += ", beyond a limit"
+    what = plain.line(row.problem, 240) if row.problem else plain.show_decisions(row.decisions)
+    rank = tables.thoroughness(row.fidelity)
+    return [
+        _cell(row.number),
+        Cell(state),
+        *(_value(m, v) for m, v in zip(metrics, row.values, strict=True)),
+        _value("seconds", row.seconds),
+        *[Cell(plain.show_fidelity(row.fidelity), 1e6 * rank[0] + rank[1])] * mixed,
+        Cell(plain.line(row.origin, 60)),
+        Cell(what, class_="decisions"),
+    ]
+
+
+def failure_table(rows: Iterable[accounts.FailureRow]) -> Table | None:
+    """Failures by cause."""
+    cells = [
+        [
+            Cell(row.cause),
+            _cell(row.count),
+            _cell(row.example),
+            Cell(plain.line(row.message, 400) + (f" ({row.alike:,} alike)" if row.alike > 1 else ""), class_="wide"),
+        ]
+        for row in rows
+    ]
+    columns = (("Cause", False), ("Trials", True), ("Example", True), ("Commonest message", False))
+    return Table(columns, cells, [""] * len(cells)) if cells else None
+
+
+def _unbroken(text: str) -> str:
+    """No line break between a number and its per cent sign."""
+    return re.sub(r"(?<=\d) (?=%)", "\u00a0", text)
+
+
+def _cell(value: int) -> Cell:
+    return Cell(f"{value:,}", float(value))
+
+
+def _value(metric: str, value: float | None) -> Cell:
+    return Cell(plain.show_metric(metric, value), plain.finite(value))

@@ -1,0 +1,169 @@
+"""Everything the report shows, read once from the store."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from searchitect.errors import UsageError
+from searchitect.records import Objective, Score, State, Trial, Verdict, objectives
+from searchitect.report.plain import finite, items, line, mapping, number, whole
+from searchitect.store import Note, Store
+
+ENDED = frozenset({State.DONE, State.FAILED, State.PRUNED})
+LOOKED_AT = 20  # trials whose reported steps are read, for want of a curve in the result
+
+
+class Finalist(msgspec.Struct, frozen=True):
+    """One finalist of stage A: its validation values, one per retraining seed."""
+
+    trial: int | None
+    values: tuple[float, ...]
+    mean: float | None
+    chosen: bool
+    architecture: dict[str, Any]
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A study at one moment. `meta` is as stored; what needs its right type is read out of it here."""
+
+    folder: Path
+    meta: dict[str, Any]
+    objectives: tuple[Objective, ...]
+    trials: list[Trial]
+    notes: list[Note]
+    verdict: Verdict | None
+    finalists: tuple[Finalist, ...]
+    winner: dict[str, Any]
+    reports: dict[int, tuple[dict[str, float], ...]]
+
+    @property
+    def name(self) -> str:
+        """The study's name, else its folder's."""
+        return line(self.meta.get("name") or self.folder.resolve().name, 120) or "study"
+
+    @property
+    def winner_trial(self) -> int | None:
+        """The number of the trial that found the winner."""
+        return whole(self.winner.get("trial"))
+
+    def count(self, *states: State) -> int:
+        """How many trials are in one of the states."""
+        return sum(t.state in states for t in self.trials)
+
+    def test_reads(self) -> list[Note]:
+        """The notes of the moments at which test data were read."""
+        return [n for n in self.notes if n.kind == "test_read"]
+
+
+def read(folder: Path | str) -> Snapshot:
+    """Read a study, which may be running. Raises StorageError for what is not a study."""
+    folder = Path(folder)
+    with Store.open(folder) as store:
+        meta = store.meta
+        trials = store.trials()
+        notes = store.notes()
+        finalists = _finalists(meta.get("finalists"))
+        winner = mapping(meta.get("winner"))
+        numbers = [winner.get("trial"), *(f.trial for f in finalists)]
+        asked = {n for n in numbers[:LOOKED_AT] if isinstance(n, int)}
+        without = [t.number for t in trials if t.number in asked and not (t.measurement and t.measurement.curve)]
+        reports = {n: tuple({"step": float(s), **m} for s, m in store.reports(n)) for n in without}
+    return Snapshot(
+        folder, meta, _objectives(meta.get("objectives")), trials, notes, _verdict(meta.get("verdict")), finalists,
+        winner, reports,
+    )  # fmt: skip
+
+
+def _objectives(texts: Any) -> tuple[Objective, ...]:
+    try:
+        return objectives([t for t in items(texts) if isinstance(t, str)])
+    except UsageError:
+        return ()
+
+
+def _finalists(value: Any) -> tuple[Finalist, ...]:
+    found = []
+    for row in map(mapping, items(value)[:200]):
+        values = tuple(v for v in map(finite, items(row.get("validation"))) if v is not None)
+        mean = finite(row.get("mean"))
+        if mean is None and values:
+            mean = sum(values) / len(values)
+        found.append(
+            Finalist(
+                whole(row.get("trial")), values, mean, row.get("chosen") is True, _decisions(row.get("architecture"))
+            )
+        )
+    return tuple(found)
+
+
+def _decisions(architecture: Any) -> dict[str, Any]:
+    """The decisions of an architecture, stored as a mapping of its own or inside one."""
+    body = mapping(architecture)
+    return mapping(body["decisions"]) if isinstance(body.get("decisions"), dict) else body
+
+
+def _verdict(value: Any) -> Verdict | None:
+    """The stored verdict; None when there is none or it is not whole."""
+    body = mapping(value)
+    winner = _score(body.get("winner"))
+    if winner is None or body.get("words") not in ("better", "worse", "cannot tell", "no baseline"):
+        return None
+    return Verdict(
+        metric=line(body.get("metric", ""), 60),
+        winner=winner,
+        baseline=_score(body.get("baseline")),
+        difference=finite(body.get("difference")),
+        low=number(body.get("low")),
+        high=number(body.get("high")),
+        words=body["words"],
+        test_items=whole(body.get("test_items")) or 0,
+        level=finite(body.get("level")) or 0.95,
+        method=line(body.get("method", "")),
+        sentence=line(body.get("sentence", ""), 600),
+    )
+
+
+def _score(value: Any) -> Score | None:
+    body = mapping(value)
+    mean, low, high = finite(body.get("mean")), number(body.get("low")), number(body.get("high"))
+    if mean is None or low is None or high is None:
+        return None
+    values = tuple(v for v in map(finite, items(body.get("values"))[:100]) if v is not None)
+    return Score(mean, low, high, whole(body.get("n")) or len(values), values)
+
+
+class Clock:
+    """UTC seconds to active seconds: the time between two sessions of a study does not count.
+
+    A break lasts from the last sign of life before a session's beginning to that beginning.
+    """
+
+    def __init__(self, sessions: Sequence[float], signs: Iterable[float]) -> None:
+        signs = sorted([*signs, *sessions])
+        begins = sorted({*signs[:1], *sessions})
+        self._begins = begins
+        self._lengths: list[float] = []
+        for begin, following in zip(begins, [*begins, float("inf")][1:], strict=True):
+            here = signs[bisect.bisect_left(signs, begin) : bisect.bisect_left(signs, following)]
+            self._lengths.append(max(here, default=begin) - begin)
+
+    def __call__(self, moment: float) -> float:
+        """Active seconds since the study began."""
+        past = bisect.bisect_right(self._begins, moment) - 1
+        if past < 0:
+            return 0.0
+        return sum(self._lengths[:past]) + min(moment - self._begins[past], self._lengths[past])
+
+
+def clock(snapshot: Snapshot) -> Clock:
+    """The study's clock, from its session notes and all times that are known."""
+    sessions = [n.time for n in snapshot.notes if n.kind == "session"]
+    signs = [n.time for n in snapshot.notes]
+    for trial in snapshot.trials:
+        signs.extend(t for t in (trial.started, trial.finished) if t is not None)
+    return Clock(sessions, [t for t in signs if finite(t) is not None])
