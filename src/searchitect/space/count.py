@@ -21,6 +21,7 @@ from searchitect.space.decision import Decision
 if TYPE_CHECKING:
     from searchitect.space.moves import Draws
 
+LIMIT_REMEMBERED = 10_000
 OFF = -1  # the value of an inactive decision
 Table = dict[tuple[int, ...], int]
 Factor = tuple[tuple[str, ...], Table]
@@ -53,34 +54,62 @@ def size(roots: Sequence[Decision]) -> Size:
     return Size(_count(roots, everything, {}), continuous)
 
 
-def sample_uniform(roots: Sequence[Decision], draws: Draws) -> dict[str, Scalar]:
-    """One architecture, each with the same probability (Floats uniformly)."""
-    from searchitect.space.moves import draw_value
+class Uniform:
+    """Samples architectures, each with the same probability (Floats uniformly).
 
-    everything = _all(roots)
-    tree = _is_tree(roots, everything)
-    fixed: dict[str, int] = {}
-    chosen: dict[str, Scalar] = {}
-    weights: dict[str, int] = {}
-    stack = list(roots[::-1])
-    while stack:
-        decision = stack.pop()
-        if decision.name in chosen:
-            continue
-        if decision.labels is None:
-            chosen[decision.name] = draw_value(decision, draws)
-            continue
-        if decision.children is None:
-            i = draws.below(decision.n)
-        elif tree:
-            i = _pick([math.prod(_weight(c, weights) for c in kids) for kids in decision.children], draws)
-        else:
-            i = _pick([_count(roots, everything, fixed | {decision.name: j}) for j in range(decision.n)], draws)
-        fixed[decision.name] = i
-        chosen[decision.name] = decision.labels[i]
-        if decision.children is not None:
-            stack.extend(reversed(decision.children[i]))
-    return chosen
+    An option is drawn in proportion to the number of architectures behind it, given what was drawn before;
+    only decisions that bring in others matter to that number, and it is remembered.
+    """
+
+    def __init__(self, roots: Sequence[Decision]) -> None:
+        self._roots = roots
+        self._all = _all(roots)
+        self._tree = _is_tree(roots, self._all)
+        self._known: dict[str, int] = {}
+        self._weights: dict[tuple[tuple[str, int], ...], list[int]] = {}
+
+    def sample(self, draws: Draws) -> dict[str, Scalar]:
+        """One architecture as decisions by name."""
+        from searchitect.space.moves import draw_value
+
+        fixed: dict[str, int] = {}
+        chosen: dict[str, Scalar] = {}
+        stack = list(self._roots[::-1])
+        while stack:
+            decision = stack.pop()
+            if decision.name in chosen:
+                continue
+            if decision.labels is None:
+                chosen[decision.name] = draw_value(decision, draws)
+            elif decision.children is None:
+                chosen[decision.name] = decision.labels[draws.below(decision.n)]
+            else:
+                i = fixed[decision.name] = _pick(self._behind(decision, decision.children, fixed), draws)
+                chosen[decision.name] = decision.labels[i]
+                stack.extend(reversed(decision.children[i]))
+        return chosen
+
+    def _behind(
+        self, decision: Decision, children: list[tuple[Decision, ...]], fixed: dict[str, int]
+    ) -> list[int]:  # fmt: skip
+        """The number of architectures behind each option."""
+        name = ((decision.name, -1),) if self._tree else ((decision.name, -1), *sorted(fixed.items()))
+        found = self._weights.get(name)
+        if found is None:
+            if self._tree:
+                found = [math.prod(_weight(c, self._known) for c in kids) for kids in children]
+            else:
+                groups: dict[tuple[str, ...], int] = {}  # options that bring in the same have the same number
+                found = []
+                for i, kids in enumerate(children):
+                    brought = tuple(child.name for child in kids)
+                    if brought not in groups:
+                        groups[brought] = _count(self._roots, self._all, fixed | {decision.name: i})
+                    found.append(groups[brought])
+            if len(self._weights) >= LIMIT_REMEMBERED:
+                self._weights.clear()
+            self._weights[name] = found
+        return found
 
 
 def _pick(weights: Sequence[int], draws: Draws) -> int:
@@ -131,7 +160,7 @@ def _count(roots: Sequence[Decision], everything: Sequence[Decision], fixed: Map
 def _groups(decision: Decision, fixed: Mapping[str, int]) -> list[tuple[frozenset[str], int]]:
     """The options by what they bring in: (names of children, number of such options)."""
     if decision.children is None:
-        return [(frozenset(), 1 if decision.name in fixed else max(decision.n, 1))]
+        return [(frozenset(), max(decision.n, 1))]
     tally: dict[frozenset[str], int] = {}
     for i, kids in enumerate(decision.children):
         if fixed.get(decision.name, i) == i:

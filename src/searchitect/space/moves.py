@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from searchitect.errors import SpaceError, UsageError
-from searchitect.space import count
 from searchitect.space.architecture import Architecture, Scalar
 from searchitect.space.decision import Decision
 
@@ -86,7 +85,7 @@ def _nearest(decision: Decision, number: float) -> Scalar:
 def sample(space: Space, draws: Draws, by: str) -> Architecture:
     """See `Space.sample`."""
     if by == "architecture":
-        return Architecture(space.fingerprint, count.sample_uniform(space.roots, draws))
+        return Architecture(space.fingerprint, space.uniform.sample(draws))
     if by != "branch":
         raise UsageError(f"sample(by={by!r}): write 'branch' or 'architecture'")
     if space.flat_total:

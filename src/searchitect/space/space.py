@@ -67,6 +67,11 @@ class Space:
         """The exact number of architectures, with ties and conditions (`count.Size`)."""
         return count.size(self.roots)
 
+    @cached_property
+    def uniform(self) -> count.Uniform:
+        """What `sample(by="architecture")` remembers."""
+        return count.Uniform(self.roots)
+
     # -- one walk ------------------------------------------------------------------------------------
 
     def trace(self, decide: Callable[[Decision], Scalar]) -> dict[str, Scalar]:
