@@ -30,7 +30,8 @@ def building(space: Space, shape: tuple[int, ...], n: int = 20) -> float:
 
 
 def main() -> None:
-    rows = [("nb201", {}), ("nb201", {"cells": 1}), ("darts", {"cells": 8, "width": 16}), ("darts", {}), ("cnn", {}), ("mobilenet", {})]
+    rows = [("nb201", {}), ("nb201", {"cells": 1}), ("darts", {"cells": 8, "width": 16}), ("darts", {})]
+    rows += [(name, {}) for name in ("cnn", "mobilenet", "transformer")]
     for name, options in rows:
         space, shape = load_space(name, **options), (3, 32, 32)
         print(f"{name:12} {options!s:30} {max(rate(space, shape, 3000) for _ in range(3)):8,.0f} costs/s", end="")

@@ -165,7 +165,8 @@ def test_two_input_cell(after_reduction, size):
     nodes = [nets.Members(edge(0, nets.Skip()), edge(1, nets.SameConv(3))), nets.Members(edge(2, nets.Skip()))]
     cell = nets.TwoInputCell(6, nodes, after_reduction)
     newer = torch.randn(2, 5, size, size)
-    older = torch.randn(2, 3, 2 * size - size % 2, 2 * size - size % 2) if after_reduction else torch.randn(2, 3, size, size)
+    before = 2 * size - size % 2 if after_reduction else size
+    older = torch.randn(2, 3, before, before)
     assert cell.eval()(older, newer).shape == (2, 12, size, size)
 
 

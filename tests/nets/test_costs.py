@@ -26,8 +26,10 @@ LAYERS = [
     (L.LayerNorm(7, elementwise_affine=False), IMAGE), (L.RMSNorm(6), TOKENS), (L.GroupNorm(3, 6), IMAGE),
     (L.InstanceNorm2d(6, affine=True), IMAGE),
     (L.MaxPool1d(2), SIGNAL), (L.MaxPool2d(3, 2, 1), IMAGE), (L.MaxPool2d(2, ceil_mode=True), IMAGE),
-    (L.MaxPool2d((3, 2), dilation=2), IMAGE), (L.AvgPool1d(3, padding=1), SIGNAL), (L.AvgPool2d(2, ceil_mode=True), IMAGE),
-    (L.AvgPool2d(2, 3, 1, ceil_mode=True), IMAGE), (L.AdaptiveAvgPool2d(1), IMAGE), (L.AdaptiveAvgPool2d((2, None)), IMAGE),
+    (L.MaxPool2d((3, 2), dilation=2), IMAGE),
+    (L.AvgPool1d(3, padding=1), SIGNAL), (L.AvgPool2d(2, ceil_mode=True), IMAGE),
+    (L.AvgPool2d(2, 3, 1, ceil_mode=True), IMAGE),
+    (L.AdaptiveAvgPool2d(1), IMAGE), (L.AdaptiveAvgPool2d((2, None)), IMAGE),
     (L.AdaptiveMaxPool1d(3), SIGNAL), (L.AdaptiveMaxPool2d(2), IMAGE),
     (L.Flatten(), IMAGE), (L.Flatten(2), IMAGE), (L.Flatten(1, -2), IMAGE), (L.Unflatten(1, (2, 3)), IMAGE),
     (L.Dropout(0.5), IMAGE), (L.Dropout2d(0.5), IMAGE), (L.Dropout1d(0.0), SIGNAL), (L.AlphaDropout(0.2), ROW),
@@ -36,11 +38,15 @@ LAYERS = [
     *[(getattr(L, name)(), IMAGE) for name in """ReLU Tanh Sigmoid ReLU6 LeakyReLU ELU CELU SELU GELU SiLU Mish
       Hardswish Hardsigmoid Hardtanh Softplus LogSigmoid""".split()],
     (L.Softmax(-1), ROW), (L.LogSoftmax(1), IMAGE),
-    (N.Residual(L.Conv2d(6, 6, 3, padding=1)), IMAGE), (N.Residual(L.Conv2d(6, 4, 3)), IMAGE), (N.Residual(L.Identity()), ROW),
-    (N.Branches(L.Conv2d(6, 4, 1), L.Conv2d(6, 4, 1)), IMAGE), (N.Branches(L.Tanh(), L.Identity(), merge="concat"), IMAGE),
-    (N.Zero(), IMAGE), (N.Zero(2), SIGNAL), (N.Skip(), IMAGE), (N.Skip(2), IMAGE), (N.Skip(2), SIGNAL), (N.Skip(2), (1, 4, 4)),
+    (N.Residual(L.Conv2d(6, 6, 3, padding=1)), IMAGE), (N.Residual(L.Conv2d(6, 4, 3)), IMAGE),
+    (N.Residual(L.Identity()), ROW),
+    (N.Branches(L.Conv2d(6, 4, 1), L.Conv2d(6, 4, 1)), IMAGE),
+    (N.Branches(L.Tanh(), L.Identity(), merge="concat"), IMAGE),
+    (N.Zero(), IMAGE), (N.Zero(2), SIGNAL), (N.Skip(), IMAGE), (N.Skip(2), IMAGE), (N.Skip(2), SIGNAL),
+    (N.Skip(2), (1, 4, 4)),
     (N.SameConv(3), IMAGE), (N.SameConv(5, 2), SIGNAL), (N.SameConv(3, 1, 2), IMAGE),
-    (N.Depthwise(3, 2), IMAGE), (N.Depthwise(5, 1, 2), IMAGE), (N.Depthwise(3, 2, twice=True), IMAGE), (N.Depthwise(3), SIGNAL),
+    (N.Depthwise(3, 2), IMAGE), (N.Depthwise(5, 1, 2), IMAGE), (N.Depthwise(3, 2, twice=True), IMAGE),
+    (N.Depthwise(3), SIGNAL),
     (N.SqueezeExcite(2), IMAGE), (N.SqueezeExcite(), SIGNAL), (N.DropPath(0.2), IMAGE), (N.DropPath(0.0), IMAGE),
     (N.Mean(), TOKENS), (N.Mean(-1), IMAGE), (N.Tokens(), IMAGE), (N.Position(), TOKENS), (N.ConvMixing(3), TOKENS),
     (N.SelfAttention(6, 3), TOKENS),
@@ -124,9 +130,16 @@ def test_what_cannot_be_known_counts_as_feasible():
 def test_limits_on_costs():
     space = Space(L.Sequential(L.LazyLinear(one_of(4, 400, name="width"))), name="wide")
     costs = nets.Costs(space, (10,))
-    narrow, wide = (space.architecture({"0.width": w} if "0.width" in space.by_name else {space.decisions[0].name: w}) for w in (4, 400))
+    narrow, wide = sorted(space.enumerate(), key=lambda a: a.decisions["0.width"])
     assert costs.of(narrow) == nets.Cost(44, 40, 4 * (10 * 128 + 4 * 44) / 1e6)
-    for limit, kept in (("params < 1000", False), ("macs < 4000", False), ("memory_mb < 100", True), ("accuracy > 2", True), ("params", True)):
+    limits = {
+        "params < 1000": False,
+        "macs < 4000": False,
+        "memory_mb < 100": True,
+        "accuracy > 2": True,
+        "params": True,
+    }
+    for limit, kept in limits.items():
         assert costs.feasible(narrow, [objective(limit)])
         assert costs.feasible(wide, [objective(limit)]) is kept
 
@@ -165,21 +178,17 @@ def test_ready_spaces_against_torch(name):
 
 # (cell, parameters, million multiply-accumulates) as published with NAS-Bench-201 for CIFAR-10
 PUBLISHED = [
-    ("|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|", 129306, 15.64737),
-    ("|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|", 830426, 117.88353),
-    ("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|", 1531546, 220.11969),
-    ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", 73306, 7.78305),
+    ("avg_pool_3x3 nor_conv_1x1 skip_connect nor_conv_1x1 skip_connect skip_connect", 129306, 15.64737),
+    ("nor_conv_3x3 nor_conv_3x3 skip_connect skip_connect nor_conv_3x3 nor_conv_1x1", 830426, 117.88353),
+    ("nor_conv_3x3 nor_conv_3x3 nor_conv_3x3 nor_conv_3x3 nor_conv_3x3 nor_conv_3x3", 1531546, 220.11969),
+    ("none none none none none none", 73306, 7.78305),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("cell", "params", "millions"), PUBLISHED)
 def test_nb201_costs_as_published(cell, params, millions):
     space = load_space("nb201")
-    choice = {}
-    for target, node in enumerate(cell.split("+"), 1):
-        for term in node.strip("|").split("|"):
-            operation, _, source = term.partition("~")
-            choice[f"{source}-{target}"] = operation
+    choice = dict(zip(("0-1", "0-2", "1-2", "0-3", "1-3", "2-3"), cell.split(), strict=True))
     cost = nets.Costs(space, (3, 32, 32), 10).of(space.architecture(choice))
     assert cost.params == params
     bias = 10  # the published count takes in the classifier's bias; float32 in millions
@@ -200,10 +209,22 @@ def test_thousands_of_architectures_a_second(name):
     assert best > 1000  # the bar is 2,000 on a quiet machine: benchmarks/costs.py
 
 
-def test_forgotten_plans_are_computed_again_and_right(monkeypatch):
-    monkeypatch.setattr("searchitect.nets.parts._REMEMBERED", 5)
+def test_plans_are_forgotten_and_computed_again_and_right(monkeypatch):
+    monkeypatch.setattr("searchitect.nets.parts._RECENT", 5)
+    monkeypatch.setattr("searchitect.nets.parts._KNOWN", 5)
     space = load_space("nb201", cells=1)
-    fresh = nets.Costs(space, (3, 8, 8), 10)
+    short = nets.Costs(space, (3, 8, 8), 10)
     for i in range(30):
-        assert fresh.of(space.sample(i)) == nets.Costs(space, (3, 8, 8), 10).of(space.sample(i))
-    assert len(fresh._walk._young) + len(fresh._walk._old) < 200
+        assert short.of(space.sample(i)) == nets.Costs(space, (3, 8, 8), 10).of(space.sample(i))
+    assert len(short._walk._known) + len(short._walk._recent) + len(short._walk._before) < 60
+
+
+def test_only_what_comes_back_is_kept():
+    space = load_space("nb201", cells=2)
+    costs = nets.Costs(space, (3, 8, 8), 10)
+    for i in range(400):
+        costs.of(space.sample(i))
+    kept = {plan.target.rpartition(".")[2] for plan, _ in costs._walk._known.values()}
+    assert "Cell" not in kept
+    operations = 5 * 3
+    assert operations <= len(costs._walk._known) <= 2 * operations  # and the parts around the cells

@@ -74,6 +74,7 @@ class Costs:
         except ArchitectureError as error:  # a value computed in the space, such as `width // ratio`
             raise BuildError(str(error)) from error
         part = self._walk(plan, self.shape)
+        self._walk.settle()
         kept = part.kept
         if part.keeps_input:
             kept += numbers(self.shape)

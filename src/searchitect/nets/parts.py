@@ -15,7 +15,8 @@ from searchitect.space import Plan
 
 Shape = tuple[Any, ...]  # of whole numbers, or of shapes
 
-_REMEMBERED = 20_000  # plans per generation
+_RECENT = 50  # plans met once that are kept; many more would only feed the garbage collector
+_KNOWN = 100_000  # plans met again that are kept
 
 
 class Part(NamedTuple):
@@ -47,28 +48,36 @@ Rule = Callable[["Walk", Plan, Shape], Part]
 class Walk:
     """Calls give the `Part` of a plan at a shape. Raises BuildError, naming the place, where it does not fit.
 
-    Parts of a space without decisions are the same plan every time, so most answers are remembered; plans
-    made for one architecture only are forgotten in the second next generation.
+    A part of a space without decisions is the same plan every time, and a plan of one architecture never comes
+    back: what is met twice is remembered for good, what was met once only for a short while.
     """
 
     def __init__(self, rules: Mapping[str, Rule], probe: Callable[[Plan, Shape], Part]) -> None:
         self._rules = rules
         self._probe = probe
-        self._young: dict[tuple[int, Shape], tuple[Plan, Part]] = {}  # the plan is held, so that its id stays its own
-        self._old: dict[tuple[int, Shape], tuple[Plan, Part]] = {}
+        self._known: dict[tuple[int, Shape], tuple[Plan, Part]] = {}  # the plan is held, so that its id stays its own
+        self._recent: dict[tuple[int, Shape], tuple[Plan, Part]] = {}
+        self._before: dict[tuple[int, Shape], tuple[Plan, Part]] = {}
 
     def __call__(self, plan: Plan, shape: Shape) -> Part:
         key = (id(plan), shape)
-        found = self._young.get(key)
+        found = self._known.get(key)
         if found is not None:
             return found[1]
-        found = self._old.get(key)
-        if found is None:
-            found = plan, self._fresh(plan, shape)
-            if len(self._young) > _REMEMBERED:
-                self._old, self._young = self._young, {}
-        self._young[key] = found
-        return found[1]
+        found = self._recent.get(key) or self._before.get(key)
+        if found is not None:
+            self._known[key] = found
+            return found[1]
+        part = self._fresh(plan, shape)
+        self._recent[key] = plan, part
+        return part
+
+    def settle(self) -> None:
+        """To be called between architectures: lets go of old plans, never of those of the latest one."""
+        if len(self._recent) > _RECENT:
+            self._before, self._recent = self._recent, {}
+        if len(self._known) > _KNOWN:
+            self._known.clear()
 
     def _fresh(self, plan: Plan, shape: Shape) -> Part:
         rule = self._rules.get(plan.target)

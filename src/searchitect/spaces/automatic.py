@@ -50,16 +50,13 @@ def auto(
         seconds = forecast(space, kind, sizes, n_train)
         if seconds * CANDIDATES <= budget_seconds / 2:
             break
-    what = {"image": "images", "sequence": "sequences", "table": "rows"}[kind]
     width = ", ".join(f"{key} {value}" for key, value in option.items())
-    return space, (
-        f"{name} ({width}) for {what} of shape {'×'.join(map(str, sizes))}: about {seconds:.0f} s for {EPOCHS} epochs "
-        f"of {n_train:,} rows on one core, so that some {CANDIDATES} candidates fit into half of {budget_seconds:.0f} s"
-        if seconds * CANDIDATES <= budget_seconds / 2
-        else f"{name} ({width}), the narrowest, for {what} of shape {'×'.join(map(str, sizes))}: about {seconds:.0f} s for "
-        f"{EPOCHS} epochs of {n_train:,} rows on one core, so only some {budget_seconds / max(seconds, 1e-9):.0f} "
-        f"candidates fit into {budget_seconds:.0f} s"
-    )
+    what = {"image": "images", "sequence": "sequences", "table": "rows"}[kind]
+    why = f"{name} ({width}) for {what} of shape {'×'.join(map(str, sizes))}: "
+    why += f"about {seconds:.1f} s for {EPOCHS} epochs of {n_train:,} rows on one core, "
+    if seconds * CANDIDATES <= budget_seconds / 2:
+        return space, why + f"so that {CANDIDATES} candidates fit into half of {budget_seconds:.0f} s"
+    return space, why + f"the narrowest there is; some {budget_seconds / seconds:.0f} fit into {budget_seconds:.0f} s"
 
 
 def forecast(space: Space, kind: str, shape: tuple[int, ...], n_train: int) -> float:

@@ -52,7 +52,7 @@ def _stages(size: int) -> int:
     return min(5, max(2, 1 + int(math.log2(left / 3))))
 
 
-def _conv(width: Any, kernel: Any, activation: Node, stride: int = 1, groups: Any = 1) -> Node:
+def _conv(width: Any, kernel: Any, activation: Node, stride: int = 1, groups: Any = 1) -> Any:
     return L.Sequential(
         L.LazyConv2d(width, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
         L.LazyBatchNorm2d(),
@@ -60,7 +60,7 @@ def _conv(width: Any, kernel: Any, activation: Node, stride: int = 1, groups: An
     )
 
 
-def _stem(width: int, activation: Node, pool: Node, *, halve: bool) -> Node:
+def _stem(width: int, activation: Node, pool: Node, *, halve: bool) -> Any:
     kernel = one_of(3, 5, tie="stem.kernel")
     plain = _conv(width, kernel, activation)
     if not halve:
@@ -68,13 +68,13 @@ def _stem(width: int, activation: Node, pool: Node, *, halve: bool) -> Node:
     return one_of(pooled=L.Sequential(plain, pool), strided=_conv(width, kernel, activation, stride=2))
 
 
-def _stage(name: str, width: int, depth: int, activation: Node) -> Node:
+def _stage(name: str, width: int, depth: int, activation: Node) -> Any:
     channels = one_of(*widths(width), tie=f"{name}.width")
 
-    def deep(kernel: int) -> Node:
+    def deep(kernel: int) -> Any:
         return L.Sequential(_conv(channels, kernel, activation, groups=channels), _conv(channels, 1, activation))
 
-    def block() -> Node:
+    def block() -> Any:
         return one_of(
             conv3=_conv(channels, 3, activation),
             res3=N.Residual(_conv(channels, 3, activation)),

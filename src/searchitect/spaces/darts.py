@@ -9,10 +9,12 @@ Baseline: separable 3×3 convolutions on both inputs everywhere, the strongest s
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 import searchitect.nets as nets
-from searchitect.space import OUTPUTS, Node, Space, lazy, named, one_of, subset
+from searchitect.space import OUTPUTS, Node, Space, lazy, one_of, subset
 
 L, N = lazy(nn), lazy(nets)
 
@@ -44,7 +46,7 @@ def space(width: int = 8, cells: int = 5, stem: int = 3) -> Space:
 
 def _genes(cell: str, *, reduce: bool) -> list[Node]:
     """The four inner nodes; each takes two of the states before it. The same objects in every cell: tied."""
-    nodes = []
+    nodes: list[Node] = []
     for n in NODES:
         edges = {
             f"from{j}": N.Edge(j, _operation(f"{cell}.{n}.from{j}", 2 if reduce and j < 2 else 1)) for j in range(n)
@@ -53,7 +55,7 @@ def _genes(cell: str, *, reduce: bool) -> list[Node]:
     return nodes
 
 
-def _operation(name: str, stride: int) -> Node:
+def _operation(name: str, stride: int) -> Any:
     options = {
         "sep_conv_3x3": N.Depthwise(3, stride, twice=True),
         "sep_conv_5x5": N.Depthwise(5, stride, twice=True),

@@ -29,10 +29,10 @@ def space(widths: tuple[int, ...] = (32, 64, 128, 256), depth: int = 4) -> Space
     norm = one_of(none=L.Identity(), batch=L.LazyBatchNorm1d(), layer=L.LayerNorm(width), tie="norm")
     dropout = L.Dropout(one_of(0.0, 0.1, 0.25, 0.5, tie="dropout"))
 
-    def dense() -> Node:
+    def dense() -> Any:
         return L.Sequential(L.LazyLinear(width), norm, activation, dropout)
 
-    def further() -> Node:
+    def further() -> Any:
         narrow = L.Sequential(L.LazyLinear(width // 2), activation, L.LazyLinear(width), norm, dropout)
         return one_of(plain=dense(), residual=N.Residual(dense()), bottleneck=N.Residual(narrow))
 

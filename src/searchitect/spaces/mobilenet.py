@@ -51,7 +51,7 @@ class _Blocks:
     def __init__(self, name: str, before: Any, width: Any, activation: Node) -> None:
         self.name, self.before, self.width, self.activation = name, before, width, activation
 
-    def __call__(self, index: int) -> Node:
+    def __call__(self, index: int) -> Any:
         """An inverted bottleneck: widen by 1×1, depthwise, gate, narrow by 1×1."""
         stride, inner = (1, self.width) if index else (2, self.before)
         name = f"{self.name}.{index}"

@@ -8,6 +8,8 @@ Baseline: their ResNet cell (3×3 convolutions one after the other, with skips).
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 import searchitect.nets as nets
@@ -36,12 +38,12 @@ def space(cells: int = 5, width: int = 16) -> Space:
     return Space(L.Sequential(*parts), name="nb201", baseline=dict(RESNET))
 
 
-def _relu_conv_norm(width: int, kernel: int, stride: int = 1) -> Node:
+def _relu_conv_norm(width: int, kernel: int, stride: int = 1) -> Any:
     conv = L.LazyConv2d(width, kernel, stride, padding=kernel // 2, bias=False)
     return L.Sequential(L.ReLU(), conv, L.LazyBatchNorm2d())
 
 
-def _cell(width: int) -> Node:
+def _cell(width: int) -> Any:
     options = {
         "none": N.Zero(),
         "skip_connect": L.Identity(),
@@ -52,7 +54,7 @@ def _cell(width: int) -> Node:
     return N.Cell([one_of(tie=edge, **options) for edge in EDGES])
 
 
-def _reduction(width: int) -> Node:
+def _reduction(width: int) -> Any:
     """Half the size, twice the channels: two convolutions beside an average pooling (rounded up)."""
     body = L.Sequential(_relu_conv_norm(width, 3, stride=2), _relu_conv_norm(width, 3))
     short = L.Sequential(L.AvgPool2d(2, 2, ceil_mode=True), L.LazyConv2d(width, 1, bias=False))

@@ -33,11 +33,11 @@ def space(length: int = 128, widths: tuple[int, ...] = (16, 32, 48, 64), levels:
     activation = one_of(L.ReLU(), L.SiLU(), L.GELU(), tie="activation")
     dropout = L.Dropout(one_of(0.0, 0.1, 0.25, tie="dropout"))
 
-    def conv(size: Any, dilation: int = 1, groups: Any = 1) -> Node:
+    def conv(size: Any, dilation: int = 1, groups: Any = 1) -> Any:
         layer = L.LazyConv1d(width, size, padding="same", dilation=dilation, groups=groups, bias=False)
         return L.Sequential(layer, L.LazyBatchNorm1d(), activation)
 
-    def level(i: int) -> Node:
+    def level(i: int) -> Any:
         dilation = 2**i
         return one_of(
             conv=N.Residual(L.Sequential(conv(kernel, dilation), dropout)),

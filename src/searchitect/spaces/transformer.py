@@ -15,7 +15,7 @@ from torch import nn
 
 import searchitect.nets as nets
 from searchitect.errors import UsageError
-from searchitect.space import OUTPUTS, Node, Space, lazy, named, one_of, repeat
+from searchitect.space import OUTPUTS, Space, lazy, named, one_of, repeat
 
 L, N = lazy(nn), lazy(nets)
 
@@ -37,7 +37,7 @@ def space(
         raise UsageError(f"patch={patch}, dims={dims}: write a patch of at least 1 and widths that are multiples of 4")
     dim, drop = one_of(*dims, tie="dim"), one_of(0.0, 0.1, 0.2, tie="dropout")
 
-    def block(i: int) -> Node:
+    def block(i: int) -> Any:
         attention = {f"attention{heads}": N.SelfAttention(dim, heads) for heads in (2, 4)}
         mixing = {f"conv{kernel}": N.ConvMixing(kernel) for kernel in (3, 5, 9)}
         ratio = one_of(1, 2, 4, tie=f"blocks.{i}.ratio")
