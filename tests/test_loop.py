@@ -198,18 +198,17 @@ def test_not_a_number_is_done_and_never_best(tmp_path):
 def test_the_deadline_ends_the_search_and_late_trials_keep_their_partial_result(tmp_path):
     def endless(payload, context):
         for step in itertools.count():
-            if context.should_stop():
-                break
             context.report({"step": step})
             time.sleep(0.01)
+            if context.should_stop():
+                break
         return score(payload, context) | {"stopped": True}
 
-    began = time.monotonic()
     with make("processes", workers=2) as executor:
-        executor_ready = time.monotonic()
-        run = loop(tmp_path / "s", executor=executor, function=endless, deadline=executor_ready + 3.0)
+        end = time.monotonic() + 3.0
+        run = loop(tmp_path / "s", executor=executor, function=endless, deadline=end)
         assert run.run() == "budget"
-    assert time.monotonic() - began < 9.0
+        assert time.monotonic() < end + 5.5
     assert {t.state for t in run.store.trials()} == {State.PRUNED}
     assert run.store.reports(0)
 

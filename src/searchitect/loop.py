@@ -322,6 +322,24 @@ class Loop:
             trial.number, self.payload(running), time_limit=self.limits.time_limit, attempt=running.attempts
         )
 
+    # -- by hand -------------------------------------------------------------------------------------
+
+    def lease(self) -> Trial | None:
+        """The next trial that needs measuring, started; None when nothing new is left."""
+        with self.store.transaction():
+            while (trial := self._next()) is not None:
+                if not self._reused(trial):
+                    self._submit(trial)
+                    break
+        self._raise_if_fatal()
+        return None if trial is None else self.trials[trial.number]
+
+    def settle(self, event: Event) -> None:
+        """Record one event of a leased trial and tell the strategy."""
+        with self.store.transaction():
+            self._handle(event)
+        self._raise_if_fatal()
+
     # -- what comes back -----------------------------------------------------------------------------
 
     def _report(self, event: Report) -> None:

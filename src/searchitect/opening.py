@@ -40,11 +40,7 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "created": time.time(),
         "version": version("searchitect"),
         "seed": settings.seed,
-        "space": {
-            "name": space.name or settings.space or "", "why": prepared.space_why, "fingerprint": space.fingerprint,
-            "size": str(space.size), "finite": str(space.size.finite), "continuous": space.size.continuous,
-            "decisions": len(space.decisions), "drawing": space.draw(), "json": space_json(space),
-        },
+        "space": space_facts(space, prepared.space_why) | {"name": space.name or settings.space or ""},
         "objectives": [str(o) for o in prepared.objectives],
         "strategy": {"name": name, "options": options, "why": why},
         "evaluator": prepared.evaluator.describe() | {"epochs": settings.epochs},
@@ -62,11 +58,13 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def space_json(space: Space) -> str:
-    """The space as text, also when it has classes that a file cannot bring back."""
-    from searchitect.space import serial
-
-    return serial.to_json(space.root, strict=False)
+def space_facts(space: Space, why: str) -> dict[str, Any]:
+    """The space as plain data, also when it has classes that a file cannot bring back."""
+    return {
+        "name": space.name, "why": why, "fingerprint": space.fingerprint, "size": str(space.size),
+        "finite": str(space.size.finite), "continuous": space.size.continuous, "decisions": len(space.decisions),
+        "drawing": space.draw(), "json": space.to_json(strict=False),
+    }  # fmt: skip
 
 
 def _strategy(prepared: Prepared) -> tuple[str, dict[str, Any], str]:

@@ -86,7 +86,9 @@ def resume(
             budget_seconds=chosen.budget_seconds, trials_limit=chosen.trials,
             settings=dict(meta["settings"]) | {k: v for k, v in changes.items() if v is not None},
         )  # fmt: skip
-        _drive(store, prepared, observer or Observer(), began, [])
+        wanted = [prepared.space.architecture(decisions) for decisions in store.meta.get("enqueued") or ()]
+        store.set_meta(enqueued=[])
+        _drive(store, prepared, observer or Observer(), began, wanted)
     return Study(Path(path))
 
 
@@ -211,6 +213,15 @@ class Study:
             raise StorageError(f"{target} exists and is not empty; name a new folder")
         shutil.copytree(source, target, dirs_exist_ok=True)
         return target
+
+    def enqueue(self, architecture: Architecture) -> None:
+        """Leave an architecture to be tried first when the study goes on (`resume`).
+
+        Raises ArchitectureError when it is not of the study's space, StudyLockedError while a search is running.
+        """
+        self.space.validate(architecture)
+        with Store.open(self.path, write=True) as store:
+            store.set_meta(enqueued=[*(store.meta.get("enqueued") or []), dict(architecture.decisions)])
 
     def report(self) -> Path:
         """Write `report.html` anew and return its path."""

@@ -183,9 +183,9 @@ class Space:
 
     # -- files ---------------------------------------------------------------------------------------
 
-    def to_json(self) -> str:
-        """The definition as JSON. Raises SpaceError for classes defined inside functions."""
-        return serial.to_json(self.root)
+    def to_json(self, *, strict: bool = True) -> str:
+        """The definition as JSON. Raises SpaceError for classes defined inside functions, unless not `strict`."""
+        return serial.to_json(self.root, strict=strict)
 
     @classmethod
     def from_json(cls, text: str, *, name: str = "", targets: Mapping[str, Any] | None = None) -> Space:

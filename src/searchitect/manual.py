@@ -1,0 +1,141 @@
+"""Ask and tell by hand: hold the loop yourself and keep the store, the reuse of equivalents and the resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from searchitect.errors import UsageError
+from searchitect.executors import Event, Executor, Failed, Finished
+from searchitect.loop import Limits, Loop
+from searchitect.records import Cause, Fidelity, Trial, objectives
+from searchitect.space import Architecture, Space
+from searchitect.store import Store
+from searchitect.strategies import Setting, make_strategy
+
+
+class _You(Executor):
+    """The executor is whoever calls ask and tell."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+
+    def start(self, function: Any) -> None: ...
+
+    def submit(
+        self, ticket: int, payload: Mapping[str, Any], *, time_limit: float | None = None, attempt: int = 1
+    ) -> None: ...
+
+    def wait(self, timeout: float | None) -> list[Event]:
+        return []
+
+    def stop(self, ticket: int) -> None: ...
+
+    def kill(self, ticket: int) -> None: ...
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def close(self, grace: float = 0.0) -> None: ...
+
+
+class Manual:
+    """A search whose loop is yours; an existing study at `path` is continued.
+
+        with Manual(space, "max score", "runs/mine", strategy="regularized-evolution") as study:
+            for trial in study.take(50):
+                study.tell(trial, score=train(trial.architecture))
+
+    An equivalent of something told already never comes back: its result is reused and counted. What was told
+    is on disk, and a study cut anywhere goes on with the same proposals. Several trials may be out at once,
+    told in any order; whoever calls is one process.
+    """
+
+    def __init__(
+        self, space: Space, objective: str | Sequence[str], path: str | Path, *, strategy: str = "random",
+        strategy_options: Mapping[str, Any] | None = None, seed: int = 0,
+    ) -> None:  # fmt: skip
+        aims, options, folder = objectives(objective), dict(strategy_options or {}), Path(path)
+        known = (folder / "study.db").exists()
+        self.store = (
+            Store.open(folder, write=True) if known else Store.create(folder, {"format": 1, "name": folder.name})
+        )
+        try:
+            self._note(space, [str(o) for o in aims], {"name": strategy, "options": options, "why": "asked for"}, seed)
+            self._fidelity = Fidelity("function")
+            made = make_strategy(strategy, Setting(space, aims, seed, self._fidelity), options)
+            self._loop = Loop(
+                space, self.store, made, _You(1_000_000), aims, lambda trial: {}, "by hand", Limits(), seed
+            )  # fmt: skip
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _note(self, space: Space, aims: list[str], strategy: dict[str, Any], seed: int) -> None:
+        from searchitect.opening import space_facts
+
+        before = self.store.meta.get("space")
+        if before and before["fingerprint"] != space.fingerprint:
+            raise UsageError(f"{self.store.folder} is a study of another space; choose another path")
+        self.store.set_meta(
+            space=space_facts(space, "asked for"), objectives=aims, strategy=strategy, seed=seed,
+            created=self.store.meta.get("created", time.time()), evaluator={"kind": "function"},
+        )  # fmt: skip
+
+    # -- the loop ------------------------------------------------------------------------------------
+
+    def ask(self) -> Trial | None:
+        """The next trial to measure, or None when nothing new is left in the space."""
+        return self._loop.lease()
+
+    def take(self, count: int) -> Iterator[Trial]:
+        """Ask until this study has measured `count` trials in all, or nothing new is left."""
+        while self._loop.measured + len(self._loop.flying) < count:
+            trial = self.ask()
+            if trial is None:
+                return
+            yield trial
+
+    def tell(self, trial: Trial, **metrics: float) -> None:
+        """What was measured: every objective by name. Raises UsageError for a trial that is not out."""
+        numbers = {name: float(value) for name, value in metrics.items()}
+        seconds = max(0.0, time.time() - (trial.started or time.time()))
+        self._settle(Finished(trial.number, {"metrics": numbers, "seconds": seconds}))
+
+    def tell_failed(self, trial: Trial, message: str, cause: str = Cause.USER_CODE) -> None:
+        """The trial could not be measured."""
+        self._settle(Failed(trial.number, cause, message))
+
+    def _settle(self, event: Event) -> None:
+        if event.ticket not in self._loop.flying:
+            raise UsageError(f"trial {event.ticket} is not out: it was told already, or never asked for")
+        self._loop.settle(event)
+
+    def enqueue(self, architecture: Architecture) -> Trial:
+        """An architecture of yours, asked for next."""
+        return self._loop.enqueue(architecture, self._fidelity)
+
+    # -- what was found ------------------------------------------------------------------------------
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial so far."""
+        return self._loop.incumbent
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, open ones included."""
+        return list(self._loop.trials.values())
+
+    def close(self) -> None:
+        """Leave the study on disk; trials that are out are asked again next time."""
+        self.store.close()
+
+    def __enter__(self) -> Manual:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
