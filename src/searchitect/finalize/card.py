@@ -1,0 +1,113 @@
+"""The card of a bundle: what the network is, how good it is and how sure that is, in plain Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from searchitect.finalize.wording import is_share
+from searchitect.records import Score, Verdict
+
+_ROWS = {  # key of `card` → words on the card
+    "params": "parameters", "macs": "multiply-accumulates a row", "latency_ms": "latency (ms)",
+    "memory_mb": "memory (MB)", "epochs": "epochs of training", "recipe": "recipe",
+}  # fmt: skip
+_FOUND = {
+    "space_size": "architectures in the space", "strategy": "strategy", "trials": "trials",
+    "seconds": "seconds of search", "seed": "seed", "command": "command", "version": "version",
+}  # fmt: skip
+
+
+_USE = (
+    "```python", "import model", "", "model.predict(rows)        # labels or numbers of raw rows",
+    "network = model.load()     # the torch.nn.Module, in eval mode", "```", "",
+    "`python model.py --selftest` recomputes stored outputs. Only torch is needed (see requirements.txt).",
+)  # fmt: skip
+
+
+def card_text(
+    card: Mapping[str, Any], *, space_name: str, sample_shape: Sequence[int], task: str, classes: Sequence[str] | None,
+    notes: Sequence[str], drawing: str,
+) -> str:  # fmt: skip
+    """The Markdown text. Every entry of `card` may be missing; what is not known is left out, not invented.
+
+    Known entries: name, verdict (records.Verdict or its mapping), finalised, validation {metric: value}, data {source,
+    kind, rows, splits, fingerprint}, params, macs, latency_ms, memory_mb, epochs, recipe, space_size, strategy, trials,
+    seconds, seed, command, version, license, notes.
+    """
+    lines = [f"# {card.get('name') or 'A network'}", ""]
+    kind = dict(card.get("data") or {}).get("kind") or "data"
+    lines += [f"A network for {task} of {kind} rows of shape {tuple(sample_shape)}, found in the space "
+              f"“{space_name or 'unnamed'}” and trained for this folder."]  # fmt: skip
+    if card.get("finalised") is False:
+        lines += ["", "**Not finalised**: the search was interrupted before the final comparison. These are the best "
+                  "weights at that time; no test data were read."]  # fmt: skip
+    lines += _verdict(card.get("verdict"), card.get("validation"))
+    lines += _table("Data", dict(card.get("data") or {}))
+    if classes:
+        shown = ", ".join(map(str, classes[:20])) + (", ..." if len(classes) > 20 else "")
+        lines += ["", f"{len(classes)} classes: {_plain(shown)}"]
+    lines += _table("Size and training", {words: card.get(key) for key, words in _ROWS.items()})
+    lines += _table("How it was found", {words: card.get(key) for key, words in _FOUND.items()})
+    lines += ["", "## The network", "", "```", drawing.rstrip(), "```"]
+    lines += ["", "## Use", "", *_USE]
+    hint = card.get("license") or "none stated; the weights come from your data, so that is for you to decide"
+    lines += ["", f"License: {_plain(hint)}"]
+    everything = [*notes, *(card.get("notes") or ())]
+    if everything:
+        lines += ["", "## Notes", "", *(f"- {_plain(note)}" for note in everything)]
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(verdict: Verdict | Mapping[str, Any] | None, validation: Mapping[str, float] | None) -> list[str]:
+    lines: list[str] = []
+    if verdict is not None:
+        v = verdict if isinstance(verdict, Verdict) else _record(verdict)
+        lines += ["", "## Verdict", "", f"**{_plain(v.sentence)}**", ""]
+        lines += [f"On {v.test_items:,} test items; {100 * v.level:g} % intervals; {v.method}.", ""]
+        lines += [f"| {v.metric} | mean | from | to | seeds |", "|---|---|---|---|---|"]
+        for name, score in (("this network", v.winner), ("baseline", v.baseline)):
+            if score is not None:
+                numbers = " | ".join(_number(x, v.metric) for x in (score.mean, score.low, score.high))
+                lines.append(f"| {name} | {numbers} | {score.n} |")
+        lines += ["", "The mean is over networks trained with different seeds; this folder holds the first of them."]
+    if validation:
+        shown = ", ".join(f"{_plain(k)} {_number(v, k)}" for k, v in validation.items())
+        lines += ["", f"On validation data, which chose it: {shown}."]
+    return lines
+
+
+def _record(plain: Mapping[str, Any]) -> Verdict:
+    scores = {name: Score(**{**s, "values": tuple(s.get("values", ()))}) if (s := plain.get(name)) else None
+              for name in ("winner", "baseline")}  # fmt: skip
+    return Verdict(**{**plain, **scores})
+
+
+def _table(title: str, entries: Mapping[str, Any]) -> list[str]:
+    rows = [f"| {_plain(k)} | {_plain(_shown(v))} |" for k, v in entries.items() if v not in (None, "", [], {})]
+    return ["", f"## {title}", "", "| | |", "|---|---|", *rows] if rows else []
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_shown, value[:20])) + (", ..." if len(value) > 20 else "")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _number(value: float, metric: str) -> str:
+    if not math.isfinite(value):
+        return str(value)
+    return f"{100 * value:.1f} %" if is_share(metric) else f"{value:.4g}"
+
+
+def _plain(text: Any) -> str:
+    """One line of text that Markdown shows as it is."""
+    line = " ".join(str(text).split())
+    for sign in "\\`*_<>|[]":
+        line = line.replace(sign, "\\" + sign)
+    return line
