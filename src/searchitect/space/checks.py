@@ -45,7 +45,7 @@ def target(text: Any) -> str:
 
 def labels(values: Sequence[Any], count: int, who: str) -> tuple[Any, ...]:
     """The labels of options: text or numbers, each once. Raises SpaceError otherwise."""
-    if len(values) != count:
+    if not isinstance(values, (list, tuple)) or len(values) != count:
         raise SpaceError(f"{who} has {count} options and {len(values)} labels: it needs one label for each option")
     seen: set[Any] = set()
     for value in values:
