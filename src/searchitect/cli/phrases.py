@@ -1,0 +1,185 @@
+"""The words of a search's display, made of plain data: plan, forecast, progress and outcome.
+
+Everything is read leniently: a missing key drops its line, never the display.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from searchitect.cli.text import labelled, metrics, wrap
+from searchitect.report.plain import items, line, mapping, plural, show_duration
+
+if TYPE_CHECKING:
+    from searchitect.observer import Progress
+
+NEEDED_ROWS = ("train", "validation", "test")
+
+
+def plan_lines(plan: Mapping[str, Any]) -> list[str]:
+    """The plan as a few labelled lines."""
+    rows = [
+        ("data", _data(mapping(plan.get("data")))),
+        ("", _splits(mapping(mapping(plan.get("data")).get("splits")))),
+        ("space", _space(mapping(plan.get("space")))),
+        ("strategy", _strategy(mapping(plan.get("strategy")))),
+        ("objectives", ", ".join(line(o, 60) for o in items(plan.get("objectives")))),
+        ("baseline", _baseline(plan.get("baseline"))),
+        ("limits", _limits(plan)),
+        ("workers", _workers(plan)),
+        ("folder", line(plan.get("path") or "", 200)),
+    ]
+    notes = [("note", line(n)) for n in items(mapping(plan.get("data")).get("notes"))[:5]]
+    return [f"search {line(plan.get('name') or '', 60)}".rstrip(), *labelled([r for r in rows + notes if r[1]])]
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    if not data:
+        return ""
+    shape = "×".join(str(n) for n in items(data.get("shape")))
+    parts = [line(data.get("source") or "given data", 60) + ":", line(data.get("kind") or ""), shape]
+    task, classes = data.get("task"), items(data.get("classes"))
+    if classes:
+        parts.append(f"in {plural(len(classes), 'class')}".replace("classs", "classes"))
+    elif task:
+        parts.append(line(task))
+    return " ".join(p for p in parts if p)
+
+
+def _splits(splits: Mapping[str, Any]) -> str:
+    shown = [f"{n:,} {name}" for name in NEEDED_ROWS if isinstance(n := splits.get(name), int)]
+    return f"{', '.join(shown)} (test is unread until the end)" if shown else ""
+
+
+def _space(space: Mapping[str, Any]) -> str:
+    if not space:
+        return ""
+    decisions = space.get("decisions")
+    tail = f" from {plural(decisions, 'decision')}" if isinstance(decisions, int) else ""
+    text = f"{line(space.get('name') or 'your own', 60)}: {line(space.get('size') or '?', 60)} networks{tail}"
+    return text + _reason(space)
+
+
+def _strategy(strategy: Mapping[str, Any]) -> str:
+    name = line(strategy.get("name") or "", 60)
+    return name and name + _reason(strategy)
+
+
+def _reason(chosen: Mapping[str, Any]) -> str:
+    """Why something was chosen, unless the user did."""
+    why = line(chosen.get("why") or "")
+    return f" ({why})" if why and why != "asked for" else ""
+
+
+def _baseline(baseline: Any) -> str:
+    kind = mapping(baseline).get("kind") if isinstance(baseline, Mapping) else baseline
+    words = {"architecture": "the space's hand-made network", "factory": "your network"}
+    return words.get(str(kind), line(kind)) if kind else ""
+
+
+def _limits(plan: Mapping[str, Any]) -> str:
+    budget, trials = plan.get("budget_seconds"), plan.get("trials_limit")
+    epochs = mapping(plan.get("evaluator")).get("epochs")
+    parts = []
+    if isinstance(budget, (int, float)):
+        parts.append(f"{show_duration(budget)} for everything")
+    if isinstance(trials, int):
+        parts.append(plural(trials, "trial"))
+    if isinstance(epochs, int) and epochs:
+        parts.append(f"{plural(epochs, 'epoch')} a trial")
+    return ", ".join(parts)
+
+
+def _workers(plan: Mapping[str, Any]) -> str:
+    workers, threads = plan.get("workers"), plan.get("threads")
+    if not isinstance(workers, int):
+        return ""
+    each = f" with {plural(threads, 'thread')} each" if isinstance(threads, int) else ""
+    return f"{workers}{each}, seed {line(plan.get('seed', 0), 20)}"
+
+
+def forecast_text(forecast: Mapping[str, Any]) -> str:
+    """What the time will buy, in one sentence; "" when nothing is known."""
+    each, trials = forecast.get("seconds_per_trial"), forecast.get("trials")
+    if not isinstance(each, (int, float)) or not isinstance(trials, int):
+        return line(forecast.get("sentence") or "")
+    return f"about {plural(trials, 'trial')}, {show_duration(each)} each"
+
+
+def progress_text(progress: Progress, goals: Sequence[str] = ()) -> str:
+    """One line: phase, best so far, counts, time left. `goals` are the metrics shown of the best trial."""
+    parts = [line(progress.phase, 20)]
+    if progress.text:
+        parts.append(line(progress.text, 120))
+    best = progress.best
+    if best is not None and best.measurement is not None:
+        measured = best.measurement.metrics
+        shown = {name: measured[name] for name in goals if name in measured} or dict(list(measured.items())[:1])
+        parts.append(f"best {metrics(shown)} (trial {best.number})")
+    counts = [f"{progress.done} done"]
+    tallies = ((progress.failed, "failed"), (progress.reused, "reused"), (progress.running, "running"))
+    counts += [f"{n} {word}" for n, word in tallies if n]
+    parts.append(", ".join(counts))
+    if progress.left is not None:
+        parts.append(f"{show_duration(max(0.0, progress.left))} left")
+    elif progress.trials_left is not None:
+        parts.append(f"{plural(progress.trials_left, 'trial')} left")
+    else:
+        parts.append(show_duration(progress.elapsed))
+    return " · ".join(parts)
+
+
+def end_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The outcome: best network, verdict, where things are and what to type next."""
+    path = line(summary.get("path") or "", 500)
+    rows = [
+        ("trials", counts_text(mapping(summary.get("trials")))),
+        ("best", best_text(summary)),
+        ("report", line(summary.get("report") or "", 500)),
+        ("bundle", line(summary.get("bundle") or "", 500)),
+        ("next", next_command(summary)),
+    ]
+    sentence = line(mapping(summary.get("verdict")).get("sentence") or "", 600)
+    head = sentence or _ending(summary)
+    return ["", *wrap(f"{head[:1].upper()}{head[1:]}{'' if head.endswith('.') else '.'}"),
+            *labelled([r for r in [*rows, ("study", "" if summary.get("report") else path)] if r[1]])]  # fmt: skip
+
+
+def _ending(summary: Mapping[str, Any]) -> str:
+    if not summary.get("best"):
+        return "No network was measured successfully"
+    stopped = line(summary.get("stopped") or "", 60)
+    return f"Search ended ({stopped}), not finalised" if stopped else "Search ended, not finalised"
+
+
+def counts_text(trials: Mapping[str, Any]) -> str:
+    """ "12 done, 1 failed, 3 reused", without zeros."""
+    order = ("done", "failed", "reused", "pruned", "running", "queued")
+    return ", ".join(f"{n:,} {w}" for w in order if isinstance(n := trials.get(w), int) and (n or w == "done"))
+
+
+def best_text(summary: Mapping[str, Any]) -> str:
+    """ "accuracy 97.22 % (trial 7, on validation data)"; "" when no trial succeeded."""
+    best = mapping(summary.get("best"))
+    if not best:
+        return ""
+    shown = goals_only(mapping(best.get("validation")), summary.get("objectives"))
+    return f"{metrics(shown)} (trial {best.get('number')}, on validation data)"
+
+
+def goals_only(values: Mapping[str, Any], objectives: Any) -> dict[str, Any]:
+    """Of all measured numbers those that were to be improved; the first one where none is known."""
+    names = [line(text, 80).split()[-1] for text in items(objectives) if "<" not in text and ">" not in text]
+    return {n: values[n] for n in names if n in values} or dict(list(values.items())[:1])
+
+
+def next_command(summary: Mapping[str, Any]) -> str:
+    """The command that usually follows."""
+    path, bundle = summary.get("path"), summary.get("bundle")
+    if path and (summary.get("signal") or summary.get("stopped") == "interrupted"):
+        return shlex.join(["searchitect", "resume", line(path, 500)])
+    if bundle:
+        return shlex.join(["searchitect", "predict", line(bundle, 500), "DATA"])
+    return shlex.join(["searchitect", "show", line(path, 500)]) if path else ""

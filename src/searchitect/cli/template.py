@@ -1,0 +1,88 @@
+"""`searchitect init`: a commented configuration file with every option, made from `Settings` itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from searchitect import settings
+from searchitect.cli.app import Command
+from searchitect.cli.text import wrap
+from searchitect.errors import StorageError, UsageError
+
+HEAD = """\
+# A search with searchitect:  searchitect search --config {name}
+# Options of the command line win over this file. A line that starts with "#" is not read: it shows an
+# option that is chosen for you, with an example. Paths are relative to where the command is started.
+"""
+
+
+@click.command(cls=Command)
+@click.argument("file", default="searchitect.toml", metavar="[FILE]")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def init(file: str, force: bool) -> None:
+    """Write a commented configuration file with every option.
+
+    FILE is searchitect.toml unless you name another; "-" prints it.
+    """
+    if file == "-":
+        click.echo(template(), nl=False)
+        return
+    path = Path(file).expanduser()
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as out:
+            out.write(template(path.name))
+    except FileExistsError:
+        raise UsageError(f"{path} exists; choose another name, or overwrite it with --force") from None
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; choose another place") from None
+    click.echo(f"wrote {path}")
+    click.echo(f"next: edit it, then  searchitect search --config {path}")
+
+
+def template(name: str = "searchitect.toml") -> str:
+    """The file's text. Options with a default stand as they are, the others behind a "#" with an example."""
+    plain: list[str] = []
+    tables: list[str] = []
+    for option in settings.names():
+        (tables if isinstance(settings.default(option), dict) else plain).append(option)
+    blocks = [HEAD.format(name=name), *map(_entry, plain), *map(_table, tables)]
+    return "\n".join(blocks)
+
+
+def _entry(option: str) -> str:
+    usual = settings.default(option)
+    chosen = usual in (None, [])
+    value = toml_value(settings.example(option) if chosen else usual)
+    return _comment(option) + f"{'# ' if chosen else ''}{option} = {value}\n"
+
+
+def _table(option: str) -> str:
+    lines = [f"# {key} = {toml_value(value)}\n" for key, value in settings.example(option).items()]
+    return _comment(option) + f"[{option}]\n" + "".join(lines)
+
+
+def _comment(option: str) -> str:
+    text = settings.description(option)
+    lines = wrap(f"{text[0].upper()}{text[1:]}.", first="# ", indent="# ")
+    allowed = settings.choices(option)
+    if allowed:
+        lines.append(f"# One of: {', '.join(allowed)}.")
+    return "\n".join(lines) + "\n"
+
+
+def toml_value(value: Any) -> str:
+    """Plain data as a TOML value."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's basic strings escape alike
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{toml_value(str(k))} = {toml_value(v)}" for k, v in value.items()) + "}"
+    return repr(value)
