@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from searchitect.errors import StorageError
-from searchitect.store.database import explain
+from searchitect.store.database import damaged, explain
 from searchitect.store.lock import StudyLock
 
 
@@ -61,6 +61,8 @@ class Connection:
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_IOERR:
                 raise explain(error, self._path) from error
+        except UnicodeDecodeError as error:
+            raise StorageError(damaged(self._path, f"a text in it is none ({error})")) from error
         time.sleep(0.05)
         try:
             return self._database.execute(statement, values).fetchall()

@@ -133,7 +133,10 @@ def _connect(address: str) -> sqlite3.Connection:
 
 
 def _check_schema(database: sqlite3.Connection, path: Path) -> None:
-    found = dict(database.execute("SELECT name, sql FROM sqlite_schema"))
+    try:
+        found = dict(database.execute("SELECT name, sql FROM sqlite_schema"))
+    except UnicodeDecodeError as error:
+        raise StorageError(damaged(path, f"its schema is no text ({error})")) from error
     if found == TABLES:
         return
     strange = sorted(repr(str(name)[:40]) for name in found if found[name] != TABLES.get(name))

@@ -35,6 +35,7 @@ def salvage(folder: Path | str, target: Path | str) -> dict[str, int]:
             part = source.with_name(source.name + end)
             if part.is_file():
                 shutil.copyfile(part, copy.with_name(copy.name + end))
+        _complete(copy)
         database = sqlite3.connect(copy, isolation_level=None)
         try:
             database.execute("PRAGMA trusted_schema=OFF")
@@ -45,6 +46,16 @@ def salvage(folder: Path | str, target: Path | str) -> dict[str, int]:
         finally:
             database.close()
     return _rebuild(Path(target), rows, meta)
+
+
+def _complete(file: Path) -> None:
+    """Fill a cut file up with empty pages to the length its header names, or SQLite would not open it."""
+    with file.open("r+b") as raw:
+        head = raw.read(100)
+        page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+        wanted = pages * (65536 if page == 1 else page)
+        if file.stat().st_size < wanted <= 1 << 40:
+            raw.truncate(wanted)
 
 
 def _rebuild(target: Path, rows: dict[str, list[Any]], meta: dict[str, Any]) -> dict[str, int]:

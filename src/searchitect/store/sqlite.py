@@ -320,7 +320,8 @@ class Store:
         try:
             return reader(body)
         except _UNREADABLE as error:
-            raise StorageError(database.damaged(self._path, f"{what} cannot be read ({error})")) from error
+            why = f"{what[:60]} cannot be read ({str(error)[:200]})"
+            raise StorageError(database.damaged(self._path, why)) from error
 
 
 def _may_finish(stored: Trial, trial: Trial, attempt: int) -> bool:
