@@ -186,3 +186,58 @@ def test_prepare_reads_the_test_part():
     raw = load((x[:40], np.arange(40) % 2), test=(x[40:], np.arange(20) % 2))
     data, _ = prepare(raw, np.arange(40), "test")
     assert len(data.x_eval) == 20
+
+
+# --- reading rows for prediction ------------------------------------------------------------------------------
+
+
+def test_read_images_in_any_layout(tmp_path):
+    x = RNG.integers(0, 256, (30, 8, 6, 3)).astype(np.uint8)
+    raw = load((x, np.arange(30) % 2))
+    fixed = Preprocess.fit(raw, np.arange(30))
+    want = fixed.apply(raw.x)
+    np.savez(tmp_path / "x.npz", x=x)
+    np.savez(tmp_path / "xy.npz", X=x, y=np.arange(30) % 2)
+    for source in (x, x.transpose(0, 3, 1, 2), torch.tensor(x), tmp_path / "x.npz", str(tmp_path / "xy.npz")):
+        assert torch.equal(fixed.apply(fixed.read(source)), want)
+    with pytest.raises(DataError, match=r"rows of shape \(3, 6, 8\), training has \(3, 8, 6\)"):
+        fixed.read(x.transpose(0, 2, 1, 3))
+    assert Preprocess.fit(load("digits"), np.arange(99)).read("digits").shape == (1797, 1, 8, 8)
+    assert Preprocess.fit(load("digits"), np.arange(99)).read(np.zeros((1, 8, 8))).shape == (1, 1, 8, 8)
+
+
+def test_read_sequences_in_any_layout():
+    x = RNG.normal(size=(30, 2, 12)).astype(np.float32)
+    fixed = Preprocess.fit(load((x, np.arange(30) % 2)), np.arange(30))
+    assert np.array_equal(fixed.read(x), x)
+    assert np.array_equal(fixed.read(x.transpose(0, 2, 1)), x)
+    single = Preprocess.fit(load((x[:, :1], np.arange(30) % 2)), np.arange(30))
+    assert np.array_equal(single.read(x[:, 0]), x[:, :1])
+
+
+def test_read_tables_by_column_name(tmp_path):
+    raw = load(mixed(), target="y")
+    fixed = Preprocess.fit(raw, np.arange(40))
+    other = mixed().drop(columns=["y"])[["word", "id", "gaps", "same", "size"]]
+    other.to_csv(tmp_path / "new.csv", index=False)
+    for source in (other, other.assign(y=3), tmp_path / "new.csv"):
+        assert fixed.read(source).names == raw.names
+        assert fixed.apply(fixed.read(source)).shape == (40, 7)
+    with pytest.raises(DataError, match="X lacks the column 'gaps'"):
+        fixed.read(other.drop(columns=["gaps"]))
+    iris = Preprocess.fit(load("iris"), np.arange(150))
+    assert torch.equal(iris.apply(iris.read(load("iris").x.numeric)), iris.apply(load("iris").x))
+    gap = load("iris").x.numeric[:2].copy()
+    gap[0, 0] = np.nan
+    assert iris.apply(iris.read(gap)).isfinite().all()
+
+
+def test_read_of_nothing_useful(tmp_path):
+    fixed = Preprocess.fit(load("digits"), np.arange(99))
+    np.savez(tmp_path / "z.npz", z=np.zeros(3))
+    with pytest.raises(DataError, match="has the keys z; expected one x"):
+        fixed.read(tmp_path / "z.npz")
+    with pytest.raises(DataError, match="does not exist"):
+        fixed.read(tmp_path / "nothing.npz")
+    with pytest.raises(DataError, match="X has shape"):
+        fixed.read(np.zeros((2, 64)))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from searchitect.errors import DataError, UsageError
+from searchitect.training import readers
 from searchitect.training.data import load
 
 RNG = np.random.default_rng(0)
@@ -236,3 +237,50 @@ def test_cifar_batches(tmp_path):
     (tmp_path / "data_batch_1.bin").write_bytes(rows.tobytes())
     with pytest.raises(DataError, match="row 3 has the label 10"):
         load(tmp_path)
+
+
+# --- damage of any kind ---------------------------------------------------------------------------------------
+
+
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    out = bytearray(data)
+    for _ in range(int(rng.choice([1, 2, 20]))):
+        place = int(rng.integers(0, len(out)))
+        how = rng.integers(0, 3)
+        if how == 0:
+            out[place] = int(rng.integers(0, 256))
+        elif how == 1:
+            del out[place : place + 30]
+        else:
+            out[place:place] = rng.bytes(9)
+        out = out or bytearray(b"x")
+    return bytes(out)
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv", "idx", "bin"])
+def test_damaged_files_raise_our_errors_only(tmp_path, kind):
+    name = {"npz": "d.npz", "csv": "d.csv", "idx": "train-images-idx3-ubyte", "bin": "data_batch_1.bin"}[kind]
+    path = tmp_path / name
+    if kind == "npz":
+        np.savez(path, x=X, y=Y)
+    elif kind == "csv":
+        csv(path, "n;word;label", [f"{i};a{i % 4};{i % 2}" for i in range(30)])
+    elif kind == "idx":
+        write_idx(tmp_path, False, "train-", 30)
+    else:
+        path.write_bytes(bytes(3073 * 12))
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(1), 0
+    for _ in range(150):
+        path.write_bytes(damaged(whole, rng))
+        try:
+            load(path, target="label" if kind == "csv" else None)
+        except DataError:
+            refused += 1
+    assert refused > 30
+
+
+def test_npz_that_unpacks_beyond_memory(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "d.npz", x=np.zeros((100, 1000)), y=Y)
+    monkeypatch.setattr(readers, "memory_bytes", lambda: 500_000)
+    with pytest.raises(DataError, match="when unpacked, more than there is memory"):
+        load(tmp_path / "d.npz")

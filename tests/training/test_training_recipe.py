@@ -39,6 +39,11 @@ def test_auto_augmentation_is_careful(sample, names):
     assert Recipe().augmentations(sample) == names
 
 
+def test_auto_augmentation_leaves_short_trainings_alone():
+    assert Recipe().augmentations((3, 32, 32), epochs=8) == ()
+    assert Recipe(augment=("flip",)).augmentations((3, 32, 32), epochs=8) == ("flip",)
+
+
 def test_named_augmentation():
     assert Recipe(augment="none").augmentations((3, 32, 32)) == ()
     assert Recipe(augment=("mixup",)).augmentations((12,)) == ("mixup",)

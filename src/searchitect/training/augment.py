@@ -15,12 +15,12 @@ MIXUP_ALPHA = 0.2
 
 
 def crop(x: Tensor, generator: torch.Generator, padding: int | None = None) -> Tensor:
-    """Shift each image by up to `padding` pixels (an eighth of the side, at least 1) each way.
+    """Shift each image by up to `padding` pixels (a sixteenth of the side, at least 1) each way.
 
     What comes in at the border is a mirror image, so that no new grey value appears.
     """
     batch, channels, height, width = x.shape
-    pad = max(1, min(height, width) // 8) if padding is None else padding
+    pad = max(1, min(height, width) // 16) if padding is None else padding
     wide = F.pad(x, (pad, pad, pad, pad), mode="reflect" if pad < min(height, width) else "replicate")
     shifts = torch.randint(0, 2 * pad + 1, (2, batch), generator=generator, device=generator.device).to(x.device)
     rows = shifts[0, :, None] + torch.arange(height, device=x.device)  # (B, H)

@@ -26,24 +26,37 @@ def read_csv(path: Path, target: str | None) -> tuple[Table, np.ndarray, list[st
     where the delimiter is another sign. Raises DataError that names the line and the column.
     """
     names, numbered, delimiter = _csv_rows(path)
-    lines, rows = [n for n, _ in numbered], [row for _, row in numbered]
     if target is None:
         raise UsageError(f"{path.name}: name the target column, one of {', '.join(names)}")
     if target not in names:
         raise DataError(f"{path.name} has no column {target!r}; it has {', '.join(names)}")
     notes = [] if delimiter == "," else [f"{path.name}: delimiter {delimiter!r}"]
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    comma = delimiter != ","
-    y = np.array([v.strip() for v in columns.pop(target)])
-    gaps = [i for i, v in enumerate(y) if v.lower() in MISSING]
+    place, comma = names.index(target), delimiter != ","
+    y = np.array([row[place].strip() for _, row in numbered])
+    gaps = [i for i, v in enumerate(y.tolist()) if v.lower() in MISSING]
     if gaps:
         raise DataError(f"{path.name}: the target {target!r} is missing in {len(gaps):,} rows, the first is "
-                        f"line {lines[gaps[0]]}; remove these rows")  # fmt: skip
+                        f"line {numbered[gaps[0]][0]}; remove these rows")  # fmt: skip
     numbers = _numbers(y, comma)
     if numbers is not None:
         y = numbers.astype(np.int64) if _all_whole(y) else numbers
-    kinds = [_text_column(values, f"{path.name}: column {name!r}", comma, lines) for name, values in columns.items()]
-    return _join(list(columns), kinds, len(rows)), y, notes
+    return _csv_table(path, names, numbered, comma, without=target), y, notes
+
+
+def read_csv_features(path: Path) -> Table:
+    """All columns of a CSV file, for prediction."""
+    names, numbered, delimiter = _csv_rows(path)
+    return _csv_table(path, names, numbered, delimiter != ",")
+
+
+def _csv_table(
+    path: Path, names: Sequence[str], numbered: Sequence[tuple[int, list[str]]], comma: bool, without: str = ""
+) -> Table:
+    lines = [line for line, _ in numbered]
+    columns = dict(zip(names, zip(*(row for _, row in numbered), strict=True), strict=True))
+    columns.pop(without, None)
+    kinds = [_text_column(v, f"{path.name}: column {n!r}", comma, lines) for n, v in columns.items()]
+    return _join(list(columns), kinds, len(numbered))
 
 
 def _csv_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], str]:
@@ -55,7 +68,10 @@ def _csv_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], str]:
     first = text.lstrip().split("\n", 1)[0]
     delimiter = max(",;\t|", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    numbered = [(reader.line_num, line) for line in reader if any(cell.strip() for cell in line)]
+    try:
+        numbered = [(reader.line_num, line) for line in reader if any(cell.strip() for cell in line)]
+    except csv.Error as error:
+        raise DataError(f"{path.name}, line {reader.line_num}: {error}") from None
     if len(numbered) < 2:
         raise DataError(f"{path.name} has no rows below its header line")
     names = [cell.strip() for cell in numbered[0][1]]

@@ -135,7 +135,7 @@ def _begin(
         _layout(model, torch.channels_last)
     return _Run(
         model, data, recipe, make_optimizer(model, recipe), epochs, seed, names, device, math.inf, lambda: False,
-        recipe.augmentations(data.sample), last,
+        recipe.augmentations(data.sample, epochs), last,
     )  # fmt: skip
 
 
@@ -262,8 +262,7 @@ def _evaluate(run: _Run) -> dict[str, float]:
     if data.task == "classification":
         return {name: score(name, outputs, y, data.task) for name in names}
     outputs = outputs.reshape(len(y), -1)
-    home = data.to("cpu")
-    real = (home.units(outputs), home.units(y))
+    real = (data.units(outputs), data.units(y))
     return {m: score(m, *((outputs, y) if m == "loss" else real), data.task) for m in names}
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from searchitect.errors import DataError
-from searchitect.training.arrange import Features, Table
+from searchitect.training.arrange import Features, Table, arrange
 from searchitect.training.data import RawData
+from searchitect.training.readers import read_x
 
 MOST_LEVELS = 64  # rarer levels of a text column share one column
 CLIP = 10.0  # standardised numbers of a table stay within ±10: one wild cell must not rule a batch
@@ -83,6 +84,30 @@ class Preprocess(msgspec.Struct, frozen=True):
             notes.append(f"X: {blank:,} of {len(x):,} training {raw.kind}s are constant (empty?)")
         safe = tuple(s or 1.0 for s in std)
         return Preprocess(**common, sample=raw.shape, mean=mean, std=safe, notes=tuple(notes))
+
+    def read(self, source: Any, layout: str | None = None) -> Features:
+        """Rows for prediction in their checked form, ready for `apply`.
+
+        `source`: an array, tensor or DataFrame of features, or a file or folder; a target in it is not looked at.
+        Columns are found by name, images and sequences by the shape of training rows. Raises DataError.
+        """
+        x = read_x(source)
+        like = self._empty()
+        ndim = getattr(x, "ndim", 0)
+        if layout is None and isinstance(like, np.ndarray):
+            first = tuple(x.shape[1:]) == self.sample if ndim == like.ndim else False
+            known = {"image": ("NHW", "NCHW", "NHWC"), "sequence": ("NT", "NCT", "NTC")}[self.kind]
+            layout = known[0] if ndim == like.ndim - 1 else known[1] if first else known[2]
+        names = tuple(c.name for c in self.columns)
+        return arrange(x, "X", layout, names=names, impute=True, like=like).x
+
+    def _empty(self) -> Features:
+        """No rows, in the form of the training rows."""
+        if self.kind != "table":
+            return np.empty((0, *self.sample), np.float32)
+        split = sum(c.kind == "numeric" for c in self.columns)
+        text = np.empty((0, len(self.columns) - split), "U1")
+        return Table(np.empty((0, split)), text, tuple(c.name for c in self.columns))
 
     def apply(self, x: Features) -> torch.Tensor:
         """Rows in their checked form → float32 (N, *sample). Raises DataError for rows of another shape."""

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from searchitect.errors import DataError, UsageError
-from searchitect.training.arrange import Table
-from searchitect.training.columns import read_csv
+from searchitect.training.arrange import Table, memory_bytes
+from searchitect.training.columns import read_csv, read_csv_features
 
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -57,6 +57,23 @@ def read(source: Any, target: str | None = None) -> Found:
     )
 
 
+def read_x(source: Any) -> Any:
+    """The features of a source that may have no target: what `read` takes, one array, a CSV or an npz with x."""
+    if isinstance(source, (str, Path)) and source not in BUNDLED:
+        path = Path(source).expanduser()
+        if path.suffix in (".csv", ".tsv") and path.is_file():
+            return read_csv_features(path)
+        if path.suffix == ".npz" and path.is_file():
+            arrays = _npz_arrays(path)
+            keys = [n for n in arrays if n.lower()[:1] == "x"]
+            if len(keys) != 1:
+                raise DataError(f"{path.name} has the keys {', '.join(arrays)}; expected one x")
+            return arrays[keys[0]]
+    elif not isinstance(source, (str, tuple)):
+        return source
+    return read(source).x
+
+
 def _bundled(name: str) -> Found:
     from sklearn import datasets
 
@@ -93,12 +110,19 @@ def _file(path: Path, target: str | None) -> Found:
     raise DataError(f"{path.name}: files are read as .npz, .csv, .tsv, .bin (CIFAR-10) or idx, not {path.suffix!r}")
 
 
-def _npz(path: Path, target: str | None) -> Found:
+def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as opened:
-            arrays = {name: opened[name] for name in opened.files}
+            size = sum(info.file_size for info in opened.zip.infolist())
+            if size > memory_bytes():
+                raise DataError(f"{size / 2**30:.1f} GiB when unpacked, more than there is memory")
+            return {name: opened[name] for name in opened.files}
     except Exception as error:  # zipfile, zlib, numpy: each has its own way to say "damaged"
         raise DataError(f"{path.name} cannot be opened: {error} (files with pickled objects are refused)") from None
+
+
+def _npz(path: Path, target: str | None) -> Found:
+    arrays = _npz_arrays(path)
     parts = {part: _npz_part(arrays, part, target) for part in ("train", "val", "test")}
     if parts["train"] is None:
         raise DataError(

@@ -51,7 +51,9 @@ class TrainData:
 
     def units(self, y: torch.Tensor) -> torch.Tensor:
         """Standardised targets or outputs (B, outputs) in the user's units; class data as they are."""
-        return y if self.y_std is None or self.y_mean is None else y * self.y_std + self.y_mean
+        if self.y_std is None or self.y_mean is None:
+            return y
+        return y * self.y_std.to(y.device) + self.y_mean.to(y.device)
 
 
 def prepare(
