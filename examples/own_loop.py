@@ -4,6 +4,7 @@ python examples/own_loop.py [trials] [folder]
 """
 
 import sys
+from itertools import pairwise
 
 import torch
 import torch.nn as nn
@@ -19,7 +20,7 @@ class MyNet(nn.Module):
     def __init__(self, width, act, depth):
         super().__init__()
         sizes = [64, *[width] * depth]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.act = act
         self.head = nn.Linear(width, 10)
 
@@ -55,13 +56,7 @@ SPACE = Space(
 if __name__ == "__main__":
     trials = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     path = sys.argv[2] if len(sys.argv) > 2 else "runs/own-loop"
-    study = search(
-        SPACE,
-        evaluate=evaluate,
-        objectives=["accuracy", "params", "params < 9000"],
-        sample=(64,),
-        trials=trials,
-        path=path,
-    )
+    aims = ["accuracy", "params", "params < 9000"]
+    study = search(SPACE, evaluate=evaluate, objectives=aims, sample=(64,), trials=trials, path=path)
     for trial in study.front():
         print(trial.value("accuracy"), trial.value("params"), trial.architecture.decisions)
