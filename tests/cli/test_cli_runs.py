@@ -40,7 +40,7 @@ def searched(tmp_path_factory):
 
 def test_a_search_tells_its_story(searched):
     folder, output = searched
-    for words in ("digits: image 1×8×8 in 10 classes", "limits", "2 trials, 1 epoch a trial", "search · best accuracy"):
+    for words in ("digits: image 1×8×8 in 10 classes", "limits", "2 trials, 1 epoch a trial", "left · best accuracy"):
         assert words in output
     assert str(folder) not in output
     assert "first/report.html" in output

@@ -55,6 +55,9 @@ def calls(monkeypatch, tmp_path):
     return made
 
 
+DIGITS = ("--data", "digits", "--trials", "2")
+
+
 def run(*args):
     return CliRunner().invoke(app, [str(a) for a in args])
 
@@ -78,7 +81,7 @@ def test_the_options_reach_the_search(calls):
 
 
 def test_it_shows_plan_progress_and_outcome(calls):
-    output = run("search", "--data", "digits").stdout
+    output = run("search", *DIGITS).stdout
     assert output.index("15,625 networks") < output.index("best accuracy 90.00 %") < output.index("Better than")
     assert output.rstrip().endswith("searchitect predict runs/digits-cnn-1/best DATA")
 
@@ -92,8 +95,8 @@ def test_the_command_line_wins_over_the_file(calls, tmp_path):
 
 def test_the_file_of_init_is_accepted(calls):
     assert run("init", "c.toml").exit_code == 0
-    assert run("search", "--config", "c.toml", "--data", "digits").exit_code == 0
-    assert settings_of(calls) == Settings(data="digits", name="digits-1", path="runs/digits-1")
+    assert run("search", "--config", "c.toml").exit_code == 0
+    assert settings_of(calls) == Settings(data="digits", budget="3m", name="digits-1", path="runs/digits-1")
 
 
 def test_without_data_the_next_step_is_named(calls):
@@ -103,21 +106,28 @@ def test_without_data_the_next_step_is_named(calls):
     assert calls == []
 
 
+def test_without_an_end_the_next_step_is_named(calls):
+    result = run("search", "--data", "digits")
+    assert result.exit_code == 2
+    assert "--budget 3m" in result.stderr
+    assert calls == []
+
+
 def test_a_dry_run_only_plans(calls):
-    result = run("search", "--data", "digits", "--dry-run")
+    result = run("search", *DIGITS, "--dry-run")
     assert [kind for kind, _, _ in calls] == ["plan"]
     assert "15,625 networks" in result.stdout
     assert result.exit_code == 0
 
 
 def test_json_is_alone_on_standard_output(calls):
-    result = run("search", "--data", "digits", "--json")
+    result = run("search", *DIGITS, "--json")
     assert json.loads(result.stdout) == SUMMARY
     assert "Better than the baseline" in result.stderr
 
 
 def test_quiet_prints_the_end_alone(calls):
-    result = run("search", "--data", "digits", "-q")
+    result = run("search", *DIGITS, "-q")
     assert result.stdout.strip().startswith("Better than the baseline")
 
 
@@ -128,16 +138,16 @@ def test_quiet_prints_the_end_alone(calls):
 )  # fmt: skip
 def test_exit_codes_of_a_run(calls, changes, signal, code):
     calls.result, calls.signal = Found(**changes), signal
-    assert run("search", "--data", "digits").exit_code == code
+    assert run("search", *DIGITS).exit_code == code
 
 
 def test_a_run_that_fails(calls):
     calls.result = StudyFailedError("the first 3 trials all failed in the same way:\nTraceback\n  ValueError: x")
-    result = run("search", "--data", "digits")
+    result = run("search", *DIGITS)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].strip() == "ValueError: x"
     calls.result = DataError("X is empty")
-    assert run("search", "--data", "digits").exit_code == 3
+    assert run("search", *DIGITS).exit_code == 3
 
 
 def test_names_of_new_studies(monkeypatch, tmp_path):
@@ -192,5 +202,5 @@ def test_resume_names_a_wrong_value_before_it_opens_anything(calls, tmp_path):
 
 
 def test_the_current_folder_is_searched_for_modules_but_last(calls, tmp_path):
-    run("search", "--data", "digits", "--space", "mine:space")
+    run("search", *DIGITS, "--space", "mine:space")
     assert sys.path[-1] == str(tmp_path)

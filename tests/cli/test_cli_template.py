@@ -16,10 +16,10 @@ def run(*args):
     return CliRunner().invoke(app, ["init", *args])
 
 
-def test_the_file_is_accepted_unchanged_and_is_the_defaults(tmp_path):
+def test_the_file_is_accepted_unchanged_and_is_the_defaults_on_digits(tmp_path):
     path = tmp_path / "a.toml"
     assert run(str(path)).exit_code == 0
-    assert merge(read_toml(path)) == Settings()
+    assert merge(read_toml(path)) == Settings(data="digits", budget="3m")
 
 
 def test_every_option_is_there_with_its_meaning():

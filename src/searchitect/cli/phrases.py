@@ -109,26 +109,28 @@ def forecast_text(forecast: Mapping[str, Any]) -> str:
 
 
 def progress_text(progress: Progress, goals: Sequence[str] = ()) -> str:
-    """One line: phase, best so far, counts, time left. `goals` are the metrics shown of the best trial."""
-    parts = [line(progress.phase, 20)]
+    """One line: phase, time left, best so far, counts; what matters least is last, where a narrow line ends.
+
+    `goals` are the metrics shown of the best trial.
+    """
+    if progress.left is not None:
+        time = f"{show_duration(max(0.0, progress.left))} left"
+    elif progress.trials_left is not None:
+        time = f"{plural(progress.trials_left, 'trial')} left"
+    else:
+        time = show_duration(progress.elapsed)
+    parts = [f"{line(progress.phase, 20)}, {time}"]
     if progress.text:
         parts.append(line(progress.text, 120))
     best = progress.best
     if best is not None and best.measurement is not None:
         measured = best.measurement.metrics
         shown = {name: measured[name] for name in goals if name in measured} or dict(list(measured.items())[:1])
-        parts.append(f"best {metrics(shown)} (trial {best.number})")
+        parts.append(f"best {metrics(shown)} (#{best.number})")
     counts = [f"{progress.done} done"]
     tallies = ((progress.failed, "failed"), (progress.reused, "reused"), (progress.running, "running"))
     counts += [f"{n} {word}" for n, word in tallies if n]
-    parts.append(", ".join(counts))
-    if progress.left is not None:
-        parts.append(f"{show_duration(max(0.0, progress.left))} left")
-    elif progress.trials_left is not None:
-        parts.append(f"{plural(progress.trials_left, 'trial')} left")
-    else:
-        parts.append(show_duration(progress.elapsed))
-    return " · ".join(parts)
+    return " · ".join([*parts, ", ".join(counts)])
 
 
 def end_lines(summary: Mapping[str, Any]) -> list[str]:

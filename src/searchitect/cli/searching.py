@@ -51,6 +51,8 @@ def search(config: str | None, dry_run: bool, json: bool, **options: Any) -> int
             "nothing to learn from: give --data digits, --data images.npz, --data table.csv --target COLUMN, or "
             "--data FOLDER"
         )
+    if chosen.budget is None and chosen.trials is None:
+        raise UsageError("nothing says when to end: give --budget 3m (time for everything) or --trials 20")
     chosen = settings.merge(_plain(chosen), placed(chosen))
     import_from_here()
     from searchitect import study

@@ -19,6 +19,7 @@ HEAD = """\
 # Options of the command line win over this file. A line that starts with "#" is not read: it shows an
 # option that is chosen for you, with an example. Paths are relative to where the command is started.
 """
+ESSENTIAL = ("data", "budget")  # shown with their example, so that the file runs as it is
 
 
 @click.command(cls=Command)
@@ -45,7 +46,7 @@ def init(file: str, force: bool) -> None:
 
 
 def template(name: str = "searchitect.toml") -> str:
-    """The file's text. Options with a default stand as they are, the others behind a "#" with an example."""
+    """The file's text: options with a default as they are, the others behind a "#" with an example."""
     plain: list[str] = []
     tables: list[str] = []
     for option in settings.names():
@@ -56,9 +57,9 @@ def template(name: str = "searchitect.toml") -> str:
 
 def _entry(option: str) -> str:
     usual = settings.default(option)
-    chosen = usual in (None, [])
-    value = toml_value(settings.example(option) if chosen else usual)
-    return _comment(option) + f"{'# ' if chosen else ''}{option} = {value}\n"
+    shown = settings.example(option) if usual in (None, []) else usual
+    hidden = usual in (None, []) and option not in ESSENTIAL
+    return _comment(option) + f"{'# ' if hidden else ''}{option} = {toml_value(shown)}\n"
 
 
 def _table(option: str) -> str:
