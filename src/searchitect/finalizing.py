@@ -1,3 +1,289 @@
-"""temporary"""
-def leave_best_so_far(session, loop): pass
-def finalize(*a): pass
+"""What a session does after its search: the final stages in the time that is left, and the bundle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from searchitect import planning
+from searchitect.errors import SearchitectError
+from searchitect.evaluators import TrainEvaluator
+from searchitect.evaluators.base import Outcome, Task
+from searchitect.evaluators.train import load_weights
+from searchitect.executors import Executor, Failed
+from searchitect.finalize import FinalContext, FinalPlan, FinalResult, plan_finals, run_stages, write_bundle
+from searchitect.finalize.items import item_values
+from searchitect.interrupts import Interrupts
+from searchitect.loop import Loop, weights_path
+from searchitect.observer import Progress
+from searchitect.records import Objective, Trial, candidates, goals, losses
+from searchitect.seeds import derive
+from searchitect.tasks import run_tasks
+from searchitect.training import latency_ms, predict, score
+from searchitect.training import prepare as tensors_of
+
+if TYPE_CHECKING:
+    from searchitect.session import Session
+
+BUNDLE_SECONDS = 4.0  # kept for writing and checking the bundle, and for the report
+MOST_SEEDS = 10
+FINALISTS = planning.FINALISTS
+
+
+def finalize(
+    session: Session, executor: Executor, loop: Loop, fidelities: planning.Fidelities, interrupts: Interrupts
+) -> None:
+    """Stage A, stage B, one look at the test data, verdict and bundle; all of it written to the study.
+
+    Interrupted, it leaves the bundle of the best weights so far, marked as not finalised.
+    """
+    began = time.monotonic()
+    plan = _plan(session, loop, fidelities)
+    folder = session.checkpoints / "final"
+    folder.mkdir(exist_ok=True)
+    progress = _Watcher(session, loop)
+    if isinstance(session.prepared.evaluator, TrainEvaluator):
+        context = _trained_context(session, executor, interrupts, folder, progress)
+    else:
+        context = _function_context(session, executor, interrupts, folder, progress)
+    result = run_stages(context, plan)
+    for note in result.notes:
+        session.store.note("finalize", {"text": note})
+    session.note_seconds(finalize=time.monotonic() - began)
+    session.store.set_meta(
+        finalists=[standing.plain() for standing in result.standings], finalised=result.finalised,
+        verdict=None if result.verdict is None else msgspec.to_builtins(result.verdict),
+    )  # fmt: skip
+    if result.winner is None or result.weights is None or not result.finalised:
+        leave_best_so_far(session, loop)
+    else:
+        _leave_winner(session, executor, result)
+    for path in folder.glob("final-*.safetensors"):
+        path.unlink()
+
+
+def leave_best_so_far(session: Session, loop: Loop) -> None:
+    """The bundle of the best trial's weights, marked as not finalised; nothing where there are none."""
+    best = loop.incumbent
+    if best is None:
+        return
+    path = weights_path(session.checkpoints, best.number)
+    _note_winner(session, best, best.proposal.fidelity.epochs)
+    if path.exists():
+        _bundle(session, best, path, finalised=False)
+
+
+# -- plan ------------------------------------------------------------------------------------------------
+
+
+def _plan(session: Session, loop: Loop, fidelities: planning.Fidelities) -> FinalPlan:
+    """As many seeds as fit, at least those asked for, once all finalists and epochs fit."""
+    prepared, settings = session.prepared, session.settings
+    pool = sorted(candidates(loop.trials.values(), prepared.objectives), key=partial(_rank, prepared.objectives))
+    left = None if session.end is None else max(1.0, session.end - time.monotonic() - BUNDLE_SECONDS)
+    more_rows = 1.0
+    if isinstance(prepared.evaluator, TrainEvaluator):
+        more_rows = 1.0 + len(prepared.evaluator.validation) / len(prepared.evaluator.train)
+
+    def seconds(trial: Trial | None, epochs: int, all_rows: bool) -> float:
+        per_epoch = session.baseline_epoch if trial is None else epoch_seconds(trial)
+        return per_epoch * epochs * (more_rows if all_rows else 1.0) + planning.START_SECONDS
+
+    def plan(seeds: int) -> FinalPlan:
+        return plan_finals(
+            pool, seconds_left=left, seconds_per_run=seconds, workers=prepared.workers,
+            epochs=fidelities.final_epochs, seeds=seeds, most=FINALISTS, seed=settings.seed,
+        )  # fmt: skip
+
+    found = plan(settings.seeds)
+    for seeds in range(settings.seeds + 1, MOST_SEEDS + 1):
+        more = plan(seeds)
+        whole = (more.epochs, len(more.finalists)) == (found.epochs, len(found.finalists))
+        if left is None or not whole or more.forecast_seconds > left:
+            break
+        found = more
+    return found
+
+
+def _rank(aims: Sequence[Objective], trial: Trial) -> tuple[Any, ...]:
+    return (losses(trial, aims) or (), trial.number)
+
+
+def epoch_seconds(trial: Trial) -> float:
+    """Seconds of one epoch on all training rows, by what this trial took."""
+    measured = trial.measurement
+    if measured is None:
+        return 0.0
+    return measured.seconds / max(measured.epochs, 1) / trial.proposal.fidelity.data
+
+
+class _Watcher:
+    """Shows the person where the final stages are."""
+
+    def __init__(self, session: Session, loop: Loop) -> None:
+        self.session, self.loop, self.text = session, loop, ""
+
+    def __call__(self, text: str) -> None:
+        """A new step."""
+        self.text = text
+        self.show(0, 0)
+
+    def show(self, done: int, total: int) -> None:
+        """So many trainings of the step are done."""
+        session, loop = self.session, self.loop
+        left = None if session.end is None else max(0.0, session.end - time.monotonic())
+        text = f"{self.text} ({done} of {total})" if total else self.text
+        session.observer.progress(Progress(
+            "finalize", loop.tally["done"], loop.tally["failed"], loop.tally["reused"], 0, loop.incumbent,
+            session.elapsed, left, None, text,
+        ))  # fmt: skip
+
+
+# -- contexts --------------------------------------------------------------------------------------------
+
+
+def _runner(session: Session, executor: Executor, interrupts: Interrupts, watcher: _Watcher) -> Any:
+    def run(tasks: list[Task]) -> list[Outcome | Failed]:
+        return run_tasks(
+            executor, tasks, interrupt=interrupts, each=lambda done: watcher.show(done, len(tasks)),
+            time_limit=session.settings.time_limit,
+        )  # fmt: skip
+
+    return run
+
+
+def _baseline(session: Session) -> tuple[Any, Mapping[str, Any]] | None:
+    prepared = session.prepared
+    if prepared.baseline_architecture is not None:
+        return "architecture", prepared.baseline_architecture.decisions
+    return None if prepared.baseline_factory is None else ("baseline", {})
+
+
+def _trained_context(
+    session: Session, executor: Executor, interrupts: Interrupts, folder: Path, watcher: _Watcher
+) -> FinalContext:
+    """Our own training: winner and baseline meet on the test rows."""
+    prepared = session.prepared
+    evaluator, test = prepared.evaluator, prepared.test
+    assert isinstance(evaluator, TrainEvaluator)
+    assert test is not None
+    raw = evaluator.raw
+    everything = np.arange(len(raw))
+    data, preprocess = tensors_of(raw, everything)
+    metric = _comparable(prepared.objectives, evaluator.scored)
+    y = torch.from_numpy(test[1])
+    if raw.task == "regression":
+        y = y.reshape(len(y), -1)
+
+    def load(network: Any, decisions: Mapping[str, Any], path: Path) -> nn.Module:
+        task = Task(-1, dict(decisions), 0, 1, network)
+        return load_weights(evaluator.network(task, data.sample), path).eval()
+
+    def predict_test(model: nn.Module) -> np.ndarray:
+        return data.units(predict(model, preprocess.apply(test[0]))).numpy()
+
+    def number(outputs: np.ndarray, targets: np.ndarray) -> float:
+        return score(metric.metric, torch.from_numpy(outputs), torch.from_numpy(targets), raw.task)
+
+    return FinalContext(
+        session.settings.seed, metric.metric, metric.direction, folder, _runner(session, executor, interrupts, watcher),
+        load, predict_test, lambda: y.numpy(), number, session.store.note, item_values(metric.metric, raw.task),
+        _baseline(session), watcher, interrupts, time.monotonic, len(session.store.notes("test_read")),
+    )  # fmt: skip
+
+
+def _function_context(
+    session: Session, executor: Executor, interrupts: Interrupts, folder: Path, watcher: _Watcher
+) -> FinalContext:
+    """The user's own function measures: winner and baseline meet on seeds that nobody chose by."""
+    goal = goals(session.prepared.objectives)[0]
+
+    def nothing(*_: Any) -> Any:
+        raise SearchitectError("the user's own function holds the data")
+
+    return FinalContext(
+        session.settings.seed, goal.metric, goal.direction, folder, _runner(session, executor, interrupts, watcher),
+        nothing, nothing, nothing, nothing, session.store.note, None, _baseline(session), watcher, interrupts,
+        time.monotonic,
+    )  # fmt: skip
+
+
+def _comparable(aims: Sequence[Objective], scored: Sequence[str]) -> Objective:
+    """The goal that the verdict is about: the first one that is computed from predictions."""
+    found = next((o for o in goals(aims) if o.metric in scored), None)
+    return found or Objective(scored[0], "max" if scored[0] == "accuracy" else "min")
+
+
+# -- what is left behind ---------------------------------------------------------------------------------
+
+
+def _leave_winner(session: Session, executor: Executor, result: FinalResult) -> None:
+    assert result.winner is not None
+    assert result.weights is not None
+    winner, prepared = result.winner, session.prepared
+    latency = None
+    if isinstance(prepared.evaluator, TrainEvaluator):
+        with executor.exclusive():
+            model = _network(session, winner, result.weights)
+            latency = latency_ms(model, prepared.evaluator.data("all").sample, device="cpu")
+    _note_winner(session, winner, result.epochs, latency)
+    if result.weights.exists():
+        _bundle(session, winner, result.weights, finalised=True)
+
+
+def _note_winner(session: Session, trial: Trial, epochs: int, latency: float | None = None) -> None:
+    measured = trial.measurement.metrics if trial.measurement else {}
+    session.store.set_meta(winner={
+        "trial": trial.number, "architecture": dict(trial.architecture.decisions), "epochs": epochs,
+        "validation": dict(measured), "params": measured.get("params"), "macs": measured.get("macs"),
+        "latency_ms": latency, "key": trial.key, "drawing": session.prepared.space.draw(trial.architecture),
+    })  # fmt: skip
+
+
+def _network(session: Session, trial: Trial, weights: Path) -> nn.Module:
+    evaluator = session.prepared.evaluator
+    assert isinstance(evaluator, TrainEvaluator)
+    task = Task(-1, trial.architecture.decisions, derive(0, "bundle"), 1)
+    return load_weights(evaluator.network(task, evaluator.data("all").sample), weights).eval()
+
+
+def _bundle(session: Session, trial: Trial, weights: Path, *, finalised: bool) -> None:
+    """Write best/; a network of the user's own function has no preprocessing and no bundle yet."""
+    evaluator, meta = session.prepared.evaluator, session.store.meta
+    if not isinstance(evaluator, TrainEvaluator):
+        return
+    rows = np.arange(len(evaluator.raw)) if finalised else evaluator.train
+    data, preprocess = tensors_of(evaluator.raw, rows)
+    winner = dict(meta["winner"])
+    card = {
+        "name": meta["name"], "verdict": meta.get("verdict") if finalised else None, "finalised": finalised,
+        "validation": winner["validation"], "data": _data_card(meta["data"]), "params": winner["params"],
+        "macs": winner["macs"], "latency_ms": winner["latency_ms"], "epochs": winner["epochs"],
+        "space_size": meta["space"]["size"], "strategy": meta["strategy"]["name"], "seed": meta["seed"],
+        "trials": sum(session.store.count().values()), "seconds": (meta.get("seconds") or {}).get("search"),
+        "command": meta["command"], "version": meta["version"],
+    }  # fmt: skip
+    bundle = write_bundle(
+        session.folder / "best", space=session.prepared.space, architecture=trial.architecture,
+        model=_network(session, trial, weights), sample_shape=data.sample, outputs=evaluator.raw.outputs,
+        preprocess=preprocess.to_json(), card=card,
+    )  # fmt: skip
+    for note in bundle.notes:
+        session.store.note("bundle", {"text": note})
+    session.store.set_meta(bundle="best")
+
+
+def _data_card(facts: Mapping[str, Any]) -> dict[str, Any]:
+    splits = facts["splits"]
+    return {
+        "source": facts["source"], "kind": facts["kind"], "rows": sum(splits.values()),
+        "splits": ", ".join(f"{n:,} {name}" for name, n in splits.items()), "fingerprint": facts["fingerprint"],
+    }  # fmt: skip

@@ -10,12 +10,15 @@ from collections.abc import Sequence
 
 import msgspec
 
+from searchitect.finalize.planning import makespan
+
 STEPS = 600  # optimiser steps that a usual training should have at least
 TRIALS = 32  # so many full trials a search should be able to afford before their training is made longer
 FINAL_SHARE = 0.45  # of the budget, at most, for the final comparison
 FINALISTS = 3
 MORE_ROWS = 1.3  # stage B trains on validation rows too
-REPORT_SECONDS = 2.0
+REPORT_SECONDS = 5.0  # bundle, its check in a fresh interpreter, report
+START_SECONDS = 0.1  # to build a network and hand it to a worker
 
 
 class Fidelities(msgspec.Struct, frozen=True):
@@ -40,10 +43,9 @@ def final_seconds(
     candidate, baseline: seconds of one epoch on the training rows. Stage A retrains every finalist, stage B the
     winner and the baseline on all rows; runs of one stage share the workers, so the last round is a whole one.
     """
-    runs_a = math.ceil(finalists * seeds / workers) if finalists > 1 else 0
-    runs_b = 2 * seeds / workers
-    pair = (candidate + baseline) / 2
-    return epochs * (runs_a * candidate + max(runs_b, 1) * pair * MORE_ROWS) + REPORT_SECONDS
+    stage_a = [candidate * epochs] * (finalists * seeds) if finalists > 1 else []
+    stage_b = [candidate * epochs * MORE_ROWS, baseline * epochs * MORE_ROWS] * seeds
+    return makespan(stage_a, workers) + makespan(stage_b, workers) + REPORT_SECONDS
 
 
 def choose(

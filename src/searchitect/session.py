@@ -12,7 +12,7 @@ import msgspec
 from searchitect import planning
 from searchitect.evaluators.base import Task
 from searchitect.executors import Executor, make
-from searchitect.finalizing import finalize, leave_best_so_far
+from searchitect.finalizing import epoch_seconds, finalize, leave_best_so_far
 from searchitect.interrupts import Interrupts
 from searchitect.loop import Limits, Loop, weights_path
 from searchitect.observer import Observer
@@ -171,15 +171,8 @@ class Session:
         if self.end is None or self.prepared.data is None or len(pool) < planning.FINALISTS:
             return
         top = sorted(pool, key=lambda t: losses(t, self.prepared.objectives) or ())[: planning.FINALISTS]
-        per_epoch = [_epoch_seconds(trial) for trial in top if trial.state is State.DONE]
+        per_epoch = [epoch_seconds(trial) for trial in top if trial.state is State.DONE]
         reserve = planning.reserve_for(
             per_epoch, self.baseline_epoch, fidelities.final_epochs, self.prepared.workers, self.settings.seeds
         )
         loop.limits.deadline = self.end - min(reserve, planning.FINAL_SHARE * (self.settings.budget_seconds or 0.0))
-
-
-def _epoch_seconds(trial: Trial) -> float:
-    """Seconds of one epoch on all training rows, by what this trial took."""
-    measurement = trial.measurement
-    assert measurement is not None
-    return measurement.seconds / max(measurement.epochs, 1) / trial.proposal.fidelity.data
