@@ -120,6 +120,7 @@ def test_random_architectures_of_every_space_run_with_torch_alone(tmp_path, unch
         np.testing.assert_allclose(answers[folder]["shares"], shares.numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_passes_and_notices_other_weights(tmp_path):
     _, result = written(tmp_path / "best")  # this one is checked while it is written
     assert result.notes == ()
@@ -280,6 +281,7 @@ def test_numbers_come_back_in_the_users_units(tmp_path, unchecked):
         model.predict_proba(raw.x.numeric)
 
 
+@pytest.mark.slow
 def test_rows_of_a_file_are_predicted_from_the_command_line(tmp_path):
     file = tmp_path / "rows.csv"
     file.write_text("x0,x1\n1,2\n-3,0.5\n")
@@ -354,6 +356,7 @@ def user_module(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_the_users_own_classes_are_copied_with_what_they_need(tmp_path, user_module):
     space = Space(L.Sequential(L.Flatten(), lazy(user_module.Deep)(one_of(16)), L.LazyLinear(OUTPUTS)))
     model, result = written(tmp_path / "best", space)
@@ -373,6 +376,7 @@ def test_the_users_own_classes_are_copied_with_what_they_need(tmp_path, user_mod
     assert torch.equal(rebuild(read_bundle(tmp_path / "best"), space)(rows), model(rows))
 
 
+@pytest.mark.slow
 def test_a_class_without_source_is_said_and_the_rest_is_written(tmp_path):
     scope = {"nn": nn, "__name__": "__main__"}
     code = "class Typed(nn.Module):\n    def forward(self, x):\n        return x.relu()\n"
@@ -386,6 +390,7 @@ def test_a_class_without_source_is_said_and_the_rest_is_written(tmp_path):
     assert run_bundle(tmp_path / "best", run_its_code=True).selftest() <= 1e-6
 
 
+@pytest.mark.slow
 def test_a_class_made_in_a_function_is_copied_without_space_json(tmp_path):
     class Inner(nn.Module):
         def forward(self, x):
@@ -398,6 +403,51 @@ def test_a_class_made_in_a_function_is_copied_without_space_json(tmp_path):
     assert not (tmp_path / "best" / "space.json").exists()
     with pytest.raises(StorageError, match=r"holds no space\.json"):
         rebuild(read_bundle(tmp_path / "best"))
+
+
+SCRIPT = """
+import sys
+import torch
+from torch import nn
+from searchitect import Space, lazy, one_of
+from searchitect.space import OUTPUTS
+from searchitect.finalize import write_bundle
+from searchitect.nets import build
+
+class Scaled(nn.Module):
+    def __init__(self, by):
+        super().__init__()
+        self.by = nn.Parameter(torch.tensor(float(by)))
+
+    def forward(self, x):
+        return self.by * x
+
+print("the script runs")
+L = lazy(nn)
+space = Space(L.Sequential(L.Flatten(), lazy(Scaled)(one_of(2, 3)), L.LazyLinear(OUTPUTS)))
+architecture = space.sample(0)
+model = build(space, architecture, (4,), outputs=2)
+made = write_bundle(sys.argv[1], space=space, architecture=architecture, model=model, sample_shape=(4,), outputs=2,
+                    preprocess={"kind": "sequence", "task": "classification"}, card={})
+print(made.notes, made.user_classes)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["file", "standard input"])
+def test_a_script_is_never_run_again_by_its_bundle(tmp_path, how):
+    (tmp_path / "search.py").write_text(SCRIPT)
+    place = str(tmp_path / "best")
+    arguments, typed = ([str(tmp_path / "search.py"), place], "") if how == "file" else (["-", place], SCRIPT)
+    run = subprocess.run([sys.executable, *arguments], input=typed, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    if how == "file":
+        assert run.stdout == "the script runs\n() ('__main__.Scaled',)\n"
+        text = (tmp_path / "best" / "user_code.py").read_text()
+        assert "write_bundle" not in text
+        assert "print" not in text
+    else:
+        assert "put it into user_code.py before model.py can run" in run.stdout
 
 
 def test_the_model_is_left_as_it_was(tmp_path, unchecked):

@@ -1,0 +1,108 @@
+"""What the final comparison can afford: how many finalists, how many epochs, how long it takes. Pure arithmetic."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from searchitect.errors import UsageError
+from searchitect.records import Trial
+from searchitect.seeds import derive
+
+LEAST_SEEDS = 3  # below this nothing can be said about seeds
+MOST_FINALISTS = 5
+
+Cost = Callable[[Trial | None, int, bool], float]
+
+
+@dataclass(frozen=True)
+class FinalPlan:
+    """Stage A trains each finalist with each of `stage_a_seeds` (none: there is one finalist, nothing to choose);
+    stage B trains the winner and the baseline with each of `stage_b_seeds`; both for `epochs`."""
+
+    finalists: tuple[Trial, ...]
+    stage_a_seeds: tuple[int, ...]
+    stage_b_seeds: tuple[int, ...]
+    epochs: int
+    forecast_seconds: float
+    notes: tuple[str, ...] = ()
+
+
+def plan_finals(
+    candidates: Sequence[Trial],
+    *,
+    seconds_left: float | None,
+    seconds_per_run: Cost,
+    workers: int,
+    epochs: int,
+    seeds: int = 3,
+    most: int = MOST_FINALISTS,
+    seed: int = 0,
+) -> FinalPlan:
+    """The dearest plan that fits: `most` finalists at full `epochs` if there is time, else fewer finalists, then fewer
+    epochs, never under 3 seeds (nor under what is asked for).
+
+    candidates: best first; equivalent ones (a reused result, or an equal architecture) count once.
+    seconds_left: None for no limit. seconds_per_run(trial, epochs, all_rows): what one training takes; the trial is
+    None for the baseline (0.0 when there is none), `all_rows` is whether validation rows are trained on too.
+    seed: of the study; the training seeds follow from it.
+
+    When not even one epoch fits, that smallest plan is given with a note. Raises UsageError without candidates.
+    """
+    if not candidates:
+        raise UsageError("there is no finished candidate to finalize")
+    if seeds < LEAST_SEEDS:
+        raise UsageError(f"seeds={seeds}: a verdict needs at least {LEAST_SEEDS}, or nothing is known about seeds")
+    if epochs < 1 or most < 1 or workers < 1:
+        raise UsageError(f"epochs={epochs}, most={most}, workers={workers}: each must be at least 1")
+    pool = distinct(candidates)[:most]
+
+    def forecast(count: int, length: int) -> float:
+        chosen = pool[:count]
+        stage_a = [seconds_per_run(t, length, False) for _ in range(seeds) for t in chosen] if count > 1 else []
+        slowest = max(seconds_per_run(t, length, True) for t in chosen)  # any of them may win
+        stage_b = [s for _ in range(seeds) for s in (slowest, seconds_per_run(None, length, True))]
+        return makespan(stage_a, workers) + makespan(stage_b, workers)
+
+    def fits(count: int, length: int) -> bool:
+        return seconds_left is None or forecast(count, length) <= seconds_left
+
+    notes = []
+    count, length = next((n for n in range(len(pool), 0, -1) if fits(n, epochs)), 1), epochs
+    if not fits(count, length):
+        length = next((e for e in range(epochs - 1, 0, -1) if fits(1, e)), 1)
+        notes.append(f"short of time: finalists are trained for {length} instead of {epochs} epochs")
+    if count < len(pool):
+        notes.append(f"short of time: {count} instead of {len(pool)} finalists")
+    total = forecast(count, length)
+    if seconds_left is not None and total > seconds_left:
+        notes.append(f"the final comparison takes about {total:.0f} s, there are {max(seconds_left, 0):.0f} s left")
+    if count == 1:
+        notes.append("one finalist: there is nothing to choose among, so it goes straight to the final training")
+    stage_a = tuple(derive(seed, "finalist", i) for i in range(seeds)) if count > 1 else ()
+    stage_b = tuple(derive(seed, "final", i) for i in range(seeds))
+    return FinalPlan(tuple(pool[:count]), stage_a, stage_b, length, total, tuple(notes))
+
+
+def distinct(candidates: Sequence[Trial]) -> list[Trial]:
+    """The candidates in their order without repeats of the same network."""
+    kept: list[Trial] = []
+    seen: set[object] = set()
+    for trial in candidates:
+        origin = trial.number if trial.source is None else trial.source
+        names = {("origin", origin), ("architecture", trial.architecture)} | (
+            {("key", trial.key)} if trial.key else set()
+        )
+        if not names & seen:
+            kept.append(trial)
+        seen |= names
+    return kept
+
+
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """When the last of these runs ends if each worker takes the next one as soon as it is free."""
+    free = [0.0] * workers
+    for run in seconds:
+        heapq.heapreplace(free, free[0] + run)
+    return max(free)

@@ -1,0 +1,311 @@
+"""From candidates to a verdict in two stages, so that no test score ever chooses anything.
+
+Stage A: finalists are retrained on the training part with several seeds; the best mean on the validation part is the
+winner. Winner and epochs are written down before stage B: winner and baseline are retrained on training and validation
+rows for those epochs. Only then are the test data read, once, and the read is written down before it happens.
+
+All randomness follows from the plan's seeds. A run that fails is repeated once with another seed derived from its own.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from torch import nn
+
+from searchitect.errors import SearchitectError
+from searchitect.evaluators.base import Outcome, Task
+from searchitect.finalize.items import ItemValues
+from searchitect.finalize.planning import FinalPlan
+from searchitect.finalize.verdict import compare, compare_scores
+from searchitect.records import Trial, Verdict
+from searchitect.seeds import derive
+
+Network = Literal["architecture", "baseline"]
+
+
+@dataclass(frozen=True)
+class FinalContext:
+    """What the driver of a study lends to the stages.
+
+    metric, direction: the first objective. folder: where weights of stage B are written.
+    run:          trains tasks side by side; an `Outcome`, or any object with `cause` and `message`, for each, in order.
+    load:         the network in eval mode with the weights of a file: (network, decisions, path).
+    predict_test: raw outputs (N, ...) on the test part; with `targets()` the only way to test data.
+    items:        (outputs, y) → (N,) for a metric that is a mean over items, else None.
+    score:        (outputs, y) → number, for any other metric.
+    baseline:     (network, decisions) of the hand-made network, or None.
+    reads_before: how often test data were read in this study so far.
+    """
+
+    seed: int
+    metric: str
+    direction: Literal["max", "min"]
+    folder: Path
+    run: Callable[[list[Task]], Sequence[Any]]
+    load: Callable[[Network, Mapping[str, Any], Path], nn.Module]
+    predict_test: Callable[[nn.Module], np.ndarray]
+    targets: Callable[[], np.ndarray]
+    score: Callable[[np.ndarray, np.ndarray], float]
+    note: Callable[[str, dict[str, Any]], None]
+    items: ItemValues | None = None
+    baseline: tuple[Network, Mapping[str, Any]] | None = None
+    progress: Callable[[str], None] = lambda _text: None
+    should_stop: Callable[[], bool] = lambda: False
+    clock: Callable[[], float] = lambda: 0.0
+    reads_before: int = 0
+
+
+@dataclass
+class Standing:
+    """One finalist: its validation score for each seed, or why it was dropped."""
+
+    trial: Trial
+    validation: tuple[float, ...] = ()
+    epochs: int = 0  # that its trainings took (early stopping may end them before the planned number)
+    dropped: str = ""
+    chosen: bool = False
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over seeds; None before stage A or where it was skipped."""
+        return statistics.fmean(self.validation) if self.validation else None
+
+    def plain(self) -> dict[str, Any]:
+        """For the study's records."""
+        return {"trial": self.trial.number, "architecture": dict(self.trial.architecture.decisions), "mean": self.mean,
+                "validation": list(self.validation), "chosen": self.chosen, "dropped": self.dropped}  # fmt: skip
+
+
+@dataclass
+class FinalResult:
+    """What came out. `weights` is the file of the winner's first seed in stage B (no validation rows are left there to
+    choose by). `outputs`, `runs` and `files` of stage B are lists over seeds under "winner" and "baseline"; with the
+    raw test outputs other metrics need no second read."""
+
+    standings: list[Standing]
+    epochs: int
+    winner: Trial | None = None
+    weights: Path | None = None
+    verdict: Verdict | None = None
+    finalised: bool = False
+    reason: str = ""  # why it was not finalised
+    no_baseline: str = ""  # why there is no baseline in the verdict
+    outputs: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    runs: dict[str, list[Outcome]] = field(default_factory=dict)
+    files: dict[str, list[Path]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class _Interrupted(Exception):
+    """The user wants an end; `found` is what was ready."""
+
+    def __init__(self, found: list[Any]) -> None:
+        super().__init__()
+        self.found = found
+
+
+class _Dropped(Exception):
+    """One network could not be trained."""
+
+
+def run_stages(context: FinalContext, plan: FinalPlan) -> FinalResult:
+    """Run both stages and read the test data. Never raises for failing trainings or an interruption: the result says so
+    (`finalised` False, `reason`)."""
+    result = FinalResult([Standing(trial) for trial in plan.finalists], plan.epochs, notes=list(plan.notes))
+    try:
+        began = context.clock()
+        ranking = _stage_a(context, plan, result)
+        result.seconds["stage_a"] = context.clock() - began
+        began = context.clock()
+        _stage_b(context, plan, result, ranking)
+        result.seconds["stage_b"] = context.clock() - began
+        began = context.clock()
+        _read_test(context, result)
+        result.seconds["test"] = context.clock() - began
+    except _Interrupted:
+        result.reason = "interrupted"
+    except _Dropped as error:
+        result.reason = str(error)
+    if not result.finalised:
+        result.notes.append(f"not finalised: {result.reason}")
+    return result
+
+
+def _stage_a(context: FinalContext, plan: FinalPlan, result: FinalResult) -> list[Standing]:
+    """Finalists from best to worst by validation alone."""
+    if not plan.stage_a_seeds:
+        return result.standings
+    context.progress(f"stage A: {len(result.standings)} finalists, {len(plan.stage_a_seeds)} seeds each")
+    pairs = [(s, seed) for seed in plan.stage_a_seeds for s in result.standings]  # everyone's first seed first
+    tasks = [_task(_architecture(s.trial), s.trial.number, seed, plan.epochs) for s, seed in pairs]
+    found = _trained(context, tasks, context.metric)
+    for standing in result.standings:
+        own = [outcome for (s, _), outcome in zip(pairs, found, strict=True) if s is standing]
+        good = [outcome for outcome in own if isinstance(outcome, Outcome)]
+        if len(good) < len(own):
+            standing.dropped = next(outcome for outcome in own if isinstance(outcome, str))
+            result.notes.append(f"finalist of trial {standing.trial.number} was dropped: {standing.dropped}")
+        else:
+            standing.validation = tuple(outcome.metrics[context.metric] for outcome in good)
+            standing.epochs = statistics.median_high(outcome.epochs for outcome in good)
+    sign = -1 if context.direction == "max" else 1
+    kept = [(sign * s.mean, s.trial.number, s) for s in result.standings if s.mean is not None]
+    if not kept:
+        why = "; ".join(dict.fromkeys(s.dropped for s in result.standings))
+        raise _Dropped(f"every finalist failed when it was trained again: {why}")
+    return [s for _, _, s in sorted(kept, key=lambda entry: entry[:2])]
+
+
+def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, ranking: list[Standing]) -> None:
+    """Winner and baseline on training and validation rows. A winner that fails gives way to the next finalist: no test
+    score is known yet."""
+    for place, standing in enumerate(ranking):
+        result.epochs = min(standing.epochs or plan.epochs, plan.epochs)
+        result.winner = standing.trial
+        chosen = {"trial": standing.trial.number, "decisions": dict(standing.trial.architecture.decisions)}
+        context.note("winner", {**chosen, "epochs": result.epochs, "validation": list(standing.validation)})
+        networks: list[tuple[Network, Mapping[str, Any]]] = [_architecture(standing.trial)]
+        if place == 0 and context.baseline is not None:
+            networks.append(context.baseline)
+        failed = _train_finals(context, plan, result, networks, place)
+        if failed.get(1):
+            result.no_baseline = f"the baseline failed when it was trained: {failed[1]}"
+            result.notes.append(result.no_baseline)
+        if not failed.get(0):
+            standing.chosen = True
+            return
+        standing.dropped = failed[0]
+        result.notes.append(f"finalist of trial {standing.trial.number} was dropped: {failed[0]}")
+    result.winner = None
+    raise _Dropped(f"every finalist failed in the final training: {ranking[-1].dropped}")
+
+
+def _train_finals(
+    context: FinalContext, plan: FinalPlan, result: FinalResult, networks: list[tuple[Network, Mapping[str, Any]]],
+    place: int,
+) -> dict[int, str]:  # fmt: skip
+    """Train network 0 (the winner) and perhaps 1 (the baseline) with each seed; why one of them failed, by position."""
+    assert result.winner is not None
+    context.progress(f"stage B: the winner{' and the baseline' if len(networks) > 1 else ''}, "
+                     f"{len(plan.stage_b_seeds)} seeds, {result.epochs} epochs")  # fmt: skip
+    names, number = (f"winner{place or ''}", "baseline"), result.winner.number
+    pairs = [(which, i) for i in range(len(plan.stage_b_seeds)) for which in range(len(networks))]
+    paths = [context.folder / f"final-{names[which]}-{i}.safetensors" for which, i in pairs]
+    tasks = [
+        _task(networks[which], number if which == 0 else -1, plan.stage_b_seeds[i], result.epochs, path)
+        for (which, i), path in zip(pairs, paths, strict=True)
+    ]
+    try:
+        found = _trained(context, tasks, None)
+    except _Interrupted as interruption:
+        result.weights = paths[0] if isinstance(interruption.found[0], Outcome) else None
+        raise
+    failed: dict[int, str] = {}
+    for which, name in zip(range(len(networks)), ("winner", "baseline"), strict=False):
+        own = [outcome for (w, _), outcome in zip(pairs, found, strict=True) if w == which]
+        wrong = [outcome for outcome in own if isinstance(outcome, str)]
+        if wrong:
+            failed[which] = wrong[0]
+            continue
+        result.runs[name] = [outcome for outcome in own if isinstance(outcome, Outcome)]
+        result.files[name] = [path for (w, _), path in zip(pairs, paths, strict=True) if w == which]
+    if 0 not in failed:
+        result.weights = paths[0]
+    return failed
+
+
+def _read_test(context: FinalContext, result: FinalResult) -> None:
+    """The one look at the test part, written down before it happens."""
+    assert result.winner is not None
+    context.progress("reading the test data")
+    context.note("test_read", {"who": "finalize", "read": context.reads_before + 1, "trial": result.winner.number})
+    if context.reads_before:
+        times = "once" if context.reads_before == 1 else f"{context.reads_before} times"
+        result.notes.append(f"the test data were read {times} before in this study: its verdicts are not independent")
+    result.outputs["winner"] = _outputs(context, _architecture(result.winner), result.files["winner"])
+    if context.baseline is None:
+        result.no_baseline = "there is no hand-made network to compare with"
+    elif "baseline" in result.files:
+        try:
+            result.outputs["baseline"] = _outputs(context, context.baseline, result.files["baseline"])
+        except Exception as error:  # a factory of the user's may fail in its own ways; the winner stands all the same
+            result.no_baseline = f"the baseline cannot be used: {type(error).__name__}: {error}"
+            result.notes.append(result.no_baseline)
+    try:
+        result.verdict = _verdict(context, result)
+    except SearchitectError as error:
+        result.notes.append(f"there is no verdict: {error}")
+    result.finalised = True
+
+
+def _verdict(context: FinalContext, result: FinalResult) -> Verdict:
+    y = context.targets()
+    winner, baseline = result.outputs["winner"], result.outputs.get("baseline")
+    if context.items is None:
+        return compare_scores(winner, baseline, y, context.score, metric=context.metric,
+                              direction=context.direction, seed=context.seed)  # fmt: skip
+    sides = [None if side is None else np.stack([context.items(out, y) for out in side]) for side in (winner, baseline)]
+    assert sides[0] is not None
+    return compare(sides[0], sides[1], metric=context.metric, direction=context.direction)
+
+
+def _outputs(context: FinalContext, network: tuple[Network, Mapping[str, Any]], files: list[Path]) -> list[np.ndarray]:
+    return [context.predict_test(context.load(*network, path)) for path in files]
+
+
+def _architecture(trial: Trial) -> tuple[Network, Mapping[str, Any]]:
+    return "architecture", trial.architecture.decisions
+
+
+def _task(
+    network: tuple[Network, Mapping[str, Any]], number: int, seed: int, epochs: int, save: Path | None = None
+) -> Task:
+    """A training of stage A (scored on validation rows), or with `save` of stage B (on all rows)."""
+    kind, decisions = network
+    where = None if save is None else str(save)
+    return Task(number, dict(decisions), seed, epochs, kind, "train" if save is None else "all", save=where)
+
+
+def _trained(context: FinalContext, tasks: list[Task], metric: str | None) -> list[Outcome | str]:
+    """The outcome of each task, or why it failed twice: once more with another seed, derived from its own."""
+    found = _once(context, tasks, metric)
+    again = [i for i, outcome in enumerate(found) if isinstance(outcome, str)]
+    if again:
+        context.progress(f"{len(again)} trainings failed and are repeated with other seeds")
+        other = [msgspec.structs.replace(tasks[i], seed=derive(tasks[i].seed, "again")) for i in again]
+        try:
+            repeated = _once(context, other, metric)
+        except _Interrupted:
+            raise _Interrupted([o if isinstance(o, Outcome) else None for o in found]) from None
+        for i, outcome in zip(again, repeated, strict=True):
+            found[i] = outcome
+    return found
+
+
+def _once(context: FinalContext, tasks: list[Task], metric: str | None) -> list[Outcome | str]:
+    if context.should_stop():
+        raise _Interrupted([None] * len(tasks))
+    found = list(context.run(tasks))
+    whole = [
+        isinstance(o, Outcome) and not (o.stopped and o.epochs < t.epochs) for o, t in zip(found, tasks, strict=True)
+    ]
+    if context.should_stop() and not all(whole):
+        raise _Interrupted([o if ready else None for o, ready in zip(found, whole, strict=True)])
+    return [_checked(outcome, metric) for outcome in found]
+
+
+def _checked(outcome: Any, metric: str | None) -> Outcome | str:
+    if not isinstance(outcome, Outcome):
+        return f"{getattr(outcome, 'cause', 'failed')}: {getattr(outcome, 'message', outcome)}"
+    if metric is not None and not math.isfinite(outcome.metrics.get(metric, math.nan)):
+        return f"not finite: {metric} is {outcome.metrics.get(metric, 'missing')}"
+    return outcome

@@ -1,0 +1,379 @@
+"""The two stages without any training: who is told what, in which order, and what a failure costs."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from searchitect.errors import UsageError
+from searchitect.evaluators.base import Outcome
+from searchitect.finalize import planning
+from searchitect.finalize.items import item_values
+from searchitect.finalize.planning import makespan, plan_finals
+from searchitect.finalize.stages import FinalContext, run_stages
+from searchitect.records import Fidelity, Measurement, Proposal, State, Trial
+from searchitect.space import Architecture
+from searchitect.training.meters import score
+
+
+def trial(number, width=None, accuracy=0.9, source=None, key=""):
+    architecture = Architecture("s", {"width": number if width is None else width})
+    proposal, measured = Proposal(architecture, Fidelity("train", 3)), Measurement({"accuracy": accuracy}, 1.0)
+    return Trial(number, proposal, State.DONE, measured, source=source, key=key)
+
+
+TRIALS = [trial(n) for n in range(6)]
+
+
+def plan(count=3, **options):
+    given = {"seconds_left": None, "seconds_per_run": lambda *_: 1.0, "workers": 2, "epochs": 4, "most": count}
+    return plan_finals(TRIALS, **given | options)
+
+
+class Lab:
+    """Plays executor, weights and test part. `quality` of a width decides validation and test."""
+
+    def __init__(self, tmp_path, quality=None, fails=(), baseline=("architecture", {"width": 99}), **changes):
+        self.quality = quality or {0: 0.80, 1: 0.86, 2: 0.83, 99: 0.75}
+        self.fails = dict(fails)  # width → how many of its next runs fail
+        self.log, self.tasks, self.notes, self.texts = [], [], [], []
+        self.y = np.random.default_rng(0).integers(0, 2, 1000)
+        self.stopping = False
+        self.time = 0.0
+        self.context = FinalContext(
+            seed=1, metric="accuracy", direction="max", folder=tmp_path, run=self.run, load=self.load,
+            predict_test=self.predict, targets=self.targets, score=lambda out, y: float((out.argmax(1) == y).mean()),
+            note=lambda kind, body: (self.notes.append((kind, body)), self.log.append(kind)), baseline=baseline,
+            items=item_values("accuracy", "classification"), progress=self.texts.append,
+            should_stop=lambda: self.stopping, clock=self.clock,
+        )  # fmt: skip
+        self.context = dataclasses.replace(self.context, **changes)
+
+    def clock(self):
+        self.time += 1.0
+        return self.time
+
+    def run(self, tasks):
+        self.tasks += tasks
+        self.log.append(f"train {tasks[0].rows}")
+        return [self.one(task) for task in tasks]
+
+    def one(self, task):
+        width = task.decisions.get("width", 99)
+        if self.fails.get(width, 0) > 0:
+            self.fails[width] -= 1
+            return SimpleNamespace(cause="out of memory", message=f"width {width}")
+        wobble = (task.seed % 1000 - 500) / 1e5
+        metrics = {"accuracy": self.quality[width] + wobble} if task.rows == "train" else {}
+        return Outcome(metrics, 1.0, task.epochs)
+
+    def load(self, network, decisions, path):
+        self.log.append(f"load {network}")
+        module = nn.Identity()
+        module.width, module.path = decisions.get("width", 99), path
+        return module
+
+    def predict(self, model):
+        self.log.append("predict")
+        rng = np.random.default_rng([model.width, int(model.path.stem[-1])])
+        right = rng.random(len(self.y)) < self.quality[model.width]
+        return np.eye(2)[np.where(right, self.y, 1 - self.y)]
+
+    def targets(self):
+        self.log.append("targets")
+        return self.y
+
+
+def test_validation_chooses_and_the_test_is_read_once_at_the_end(tmp_path):
+    lab = Lab(tmp_path)
+    result = run_stages(lab.context, plan())
+    assert result.finalised
+    assert result.winner.number == 1
+    assert [s.chosen for s in result.standings] == [False, True, False]
+    assert result.standings[1].mean == pytest.approx(0.86, abs=0.01)
+    assert result.verdict.words == "better"
+    assert result.verdict.winner.n == result.verdict.baseline.n == 3
+    assert lab.log == [
+        "train train",
+        "winner",
+        "train all",
+        "test_read",
+        *["load architecture", "predict"] * 6,
+        "targets",
+    ]
+    assert lab.notes[0][1] == {"trial": 1, "decisions": {"width": 1}, "epochs": 4,
+                               "validation": list(result.standings[1].validation)}  # fmt: skip
+    assert lab.notes[1][1] == {"who": "finalize", "read": 1, "trial": 1}
+    assert result.seconds == {"stage_a": 1.0, "stage_b": 1.0, "test": 1.0}
+    assert lab.texts[0] == "stage A: 3 finalists, 3 seeds each"
+
+
+def test_tasks_say_what_is_trained_on_what(tmp_path):
+    lab = Lab(tmp_path)
+    result = run_stages(lab.context, plan())
+    stage_a, stage_b = lab.tasks[:9], lab.tasks[9:]
+    assert [t.number for t in stage_a[:3]] == [0, 1, 2], "everyone's first seed comes first"
+    assert all((t.rows, t.save, t.epochs) == ("train", None, 4) for t in stage_a)
+    assert len({t.seed for t in stage_a}) == 3
+    assert all((t.rows, t.epochs, t.data) == ("all", 4, 1.0) for t in stage_b)
+    assert [t.number for t in stage_b] == [1, -1] * 3
+    assert len({t.save for t in stage_b}) == 6
+    assert not {t.seed for t in stage_a} & {t.seed for t in stage_b}
+    assert str(result.weights) == stage_b[0].save, "no validation rows are left to choose by: the first seed"
+    assert [o.epochs for o in result.runs["baseline"]] == [4, 4, 4]
+    assert len(result.outputs["winner"]) == 3
+
+
+def test_the_same_seed_gives_the_same_result(tmp_path):
+    first, second = (Lab(tmp_path) for _ in range(2))
+    results = [run_stages(lab.context, plan()) for lab in (first, second)]
+    assert results[0].verdict == results[1].verdict
+    assert first.tasks == second.tasks
+    assert plan(seed=1).stage_a_seeds != plan(seed=2).stage_a_seeds
+
+
+def test_minimised_metrics_choose_the_smallest(tmp_path):
+    lab = Lab(tmp_path, direction="min", items=None)
+    assert run_stages(lab.context, plan()).winner.number == 0
+
+
+def test_ties_go_to_the_earlier_trial(tmp_path):
+    lab = Lab(tmp_path, quality={0: 0.8, 1: 0.8, 2: 0.8, 99: 0.8})
+    reordered = dataclasses.replace(plan(), finalists=(TRIALS[2], TRIALS[0], TRIALS[1]))
+    assert run_stages(lab.context, reordered).winner.number == 0
+
+
+def test_metrics_that_are_no_mean_go_through_the_bootstrap(tmp_path):
+    result = run_stages(Lab(tmp_path, items=None).context, plan())
+    assert "bootstrap" in result.verdict.method
+    assert result.verdict.words == "better"
+
+
+def test_one_failure_is_repeated_with_another_seed(tmp_path):
+    lab = Lab(tmp_path, fails={1: 1})
+    result = run_stages(lab.context, plan())
+    assert result.winner.number == 1
+    assert len(lab.tasks) == 9 + 1 + 6
+    assert lab.tasks[9].seed not in {t.seed for t in lab.tasks[:9]}
+    assert lab.tasks[9] == msgspec.structs.replace(lab.tasks[1], seed=lab.tasks[9].seed)
+
+
+def test_a_finalist_that_fails_again_is_dropped(tmp_path):
+    result = run_stages(Lab(tmp_path, fails={1: 99}).context, plan())
+    assert result.winner.number == 2
+    assert result.standings[1].dropped == "out of memory: width 1"
+    assert result.standings[1].mean is None
+    assert "finalist of trial 1 was dropped: out of memory: width 1" in result.notes
+
+
+def test_numbers_that_are_not_finite_are_failures(tmp_path):
+    lab = Lab(tmp_path, quality={0: 0.8, 1: float("nan"), 2: 0.83, 99: 0.7})
+    result = run_stages(lab.context, plan())
+    assert result.winner.number == 2
+    assert result.standings[1].dropped == "not finite: accuracy is nan"
+
+
+def test_a_winner_that_fails_in_stage_b_gives_way(tmp_path):
+    lab = Lab(tmp_path)
+    run = lab.context.run
+    fails = dataclasses.replace(lab.context, run=lambda tasks: [
+        SimpleNamespace(cause="killed", message="gone") if t.rows == "all" and t.number == 1 else o
+        for t, o in zip(tasks, run(tasks), strict=True)])  # fmt: skip
+    result = run_stages(fails, plan())
+    assert result.winner.number == 2
+    assert [s.chosen for s in result.standings] == [False, False, True]
+    assert sum(t.number == -1 for t in lab.tasks) == 3, "the baseline is not trained again"
+    assert lab.log.count("test_read") == 1
+    assert result.weights.name == "final-winner1-0.safetensors"
+    assert [body["trial"] for kind, body in lab.notes if kind == "winner"] == [1, 2]
+
+
+def test_nothing_is_finalised_when_everything_fails(tmp_path):
+    lab = Lab(tmp_path, fails={0: 99, 1: 99, 2: 99})
+    result = run_stages(lab.context, plan())
+    assert not result.finalised
+    assert result.winner is result.verdict is result.weights is None
+    assert "every finalist failed" in result.reason
+    assert "test_read" not in lab.log
+
+
+def test_a_baseline_that_fails_leaves_a_verdict_without_one(tmp_path):
+    result = run_stages(Lab(tmp_path, fails={99: 99}).context, plan())
+    assert result.finalised
+    assert result.verdict.words == "no baseline"
+    assert result.no_baseline == "the baseline failed when it was trained: out of memory: width 99"
+
+
+def test_a_factory_that_cannot_be_loaded_leaves_a_verdict_without_one(tmp_path):
+    lab = Lab(tmp_path, baseline=("baseline", {}))
+
+    def load(network, decisions, path):
+        if network == "baseline":
+            raise RuntimeError("another network each time")
+        return lab.load(network, decisions, path)
+
+    result = run_stages(dataclasses.replace(lab.context, load=load), plan())
+    assert result.verdict.words == "no baseline"
+    assert "RuntimeError: another network each time" in result.no_baseline
+    whole = run_stages(Lab(tmp_path, baseline=("baseline", {})).context, plan())
+    assert whole.verdict.words == "better"
+
+
+def test_without_a_baseline_only_the_winner_is_trained(tmp_path):
+    lab = Lab(tmp_path, baseline=None)
+    result = run_stages(lab.context, plan())
+    assert len(lab.tasks) == 9 + 3
+    assert result.verdict.words == "no baseline"
+    assert result.no_baseline == "there is no hand-made network to compare with"
+
+
+def test_outputs_that_are_not_finite_give_no_verdict_but_the_winner(tmp_path):
+    lab = Lab(tmp_path, items=lambda out, y: np.full(len(y), np.nan))
+    result = run_stages(lab.context, plan())
+    assert result.finalised
+    assert result.verdict is None
+    assert any(note.startswith("there is no verdict: winner: 3,000 of 3,000") for note in result.notes)
+
+
+def test_a_second_read_of_the_test_part_is_said(tmp_path):
+    lab = Lab(tmp_path, reads_before=2)
+    result = run_stages(lab.context, plan())
+    assert lab.notes[-1][1]["read"] == 3
+    assert any("read 2 times before" in note for note in result.notes)
+    assert not any("read" in note for note in run_stages(Lab(tmp_path).context, plan()).notes)
+
+
+def test_one_finalist_goes_straight_to_stage_b(tmp_path):
+    lab = Lab(tmp_path)
+    result = run_stages(lab.context, plan(1))
+    assert result.winner.number == 0
+    assert result.standings[0].validation == ()
+    assert result.standings[0].plain()["mean"] is None
+    assert [t.rows for t in lab.tasks] == ["all"] * 6
+
+
+@pytest.mark.parametrize("when", ["before", "stage A", "stage B"])
+def test_an_interruption_leaves_what_is_known(tmp_path, when):
+    lab = Lab(tmp_path)
+    run = lab.context.run
+    lab.stopping = when == "before"
+
+    def interrupted(tasks):
+        found = list(run(tasks))
+        if when == ("stage A" if tasks[0].rows == "train" else "stage B"):
+            lab.stopping = True
+            found[-1] = SimpleNamespace(cause="killed", message="the user")
+        return found
+
+    result = run_stages(dataclasses.replace(lab.context, run=interrupted), plan())
+    assert not result.finalised
+    assert result.reason == "interrupted"
+    assert result.verdict is None
+    assert "test_read" not in lab.log
+    assert "not finalised: interrupted" in result.notes
+    if when == "stage B":
+        assert result.winner.number == 1
+        assert result.weights.name == "final-winner-0.safetensors"
+    else:
+        assert result.winner is result.weights is None
+
+
+def test_an_interruption_after_the_last_training_still_gives_the_verdict(tmp_path):
+    lab = Lab(tmp_path)
+    run = lab.context.run
+
+    def last(tasks):
+        found = run(tasks)
+        lab.stopping = tasks[0].rows == "all"
+        return found
+
+    assert run_stages(dataclasses.replace(lab.context, run=last), plan()).finalised
+
+
+def test_early_stopping_in_stage_a_fixes_the_epochs_of_stage_b(tmp_path):
+    lab = Lab(tmp_path)
+    run = lab.context.run
+    lengths = iter([3, 2, 9, 3, 2, 9, 4, 4, 9])
+
+    def early(tasks):
+        found = run(tasks)
+        return (
+            [Outcome(o.metrics, 1.0, next(lengths), stopped=True) for o in found] if tasks[0].rows == "train" else found
+        )
+
+    result = run_stages(dataclasses.replace(lab.context, run=early), plan())
+    assert result.epochs == 2, "the middle one of the winner's"
+    assert {t.epochs for t in lab.tasks[9:]} == {2}
+
+
+# -- planning ------------------------------------------------------------------------------------------
+
+
+def seconds(trial, epochs, all_rows):
+    return epochs * (2.0 if trial is not None else 1.0) * (1.25 if all_rows else 1.0)
+
+
+@pytest.mark.parametrize(("left", "finalists", "epochs", "notes"), [
+    (None, 5, 10, 0), (300, 5, 10, 0), (180, 3, 10, 1), (63, 1, 10, 2), (32, 1, 5, 3), (1, 1, 1, 4),
+])  # fmt: skip
+def test_short_of_time_means_fewer_finalists_then_fewer_epochs(left, finalists, epochs, notes):
+    made = plan_finals(TRIALS, seconds_left=left, seconds_per_run=seconds, workers=2, epochs=10)
+    assert (len(made.finalists), made.epochs) == (finalists, epochs)
+    assert len(made.stage_b_seeds) == 3
+    assert len(made.stage_a_seeds) == (3 if finalists > 1 else 0)
+    assert len(made.notes) == notes
+    if left and left > 1:
+        assert made.forecast_seconds <= left
+        more = plan_finals(TRIALS, seconds_left=None, seconds_per_run=seconds, workers=2, epochs=10, most=finalists + 1)
+        assert finalists == 5 or more.forecast_seconds > left, "it is the dearest plan that fits"
+
+
+def test_the_forecast_is_that_of_runs_shared_by_workers():
+    made = plan_finals(TRIALS, seconds_left=None, seconds_per_run=seconds, workers=2, epochs=10, most=2, seeds=4)
+    # A: 8 runs of 20 s on 2 workers = 80; B: 25, 12.5, 25, 12.5, ... = 4 × 37.5 on 2 workers, whole runs
+    assert made.forecast_seconds == pytest.approx(80 + makespan([25, 12.5] * 4, 2))
+    assert makespan([25, 12.5] * 4, 2) == 75
+    assert makespan([3, 1, 1, 1], 2) == 3
+    assert makespan([], 2) == 0
+
+
+def test_the_same_network_is_a_finalist_once():
+    pool = [trial(4), trial(7, width=4), trial(5, key="k"), trial(8, key="k"), trial(9, source=5), trial(2)]
+    assert [t.number for t in planning.distinct(pool)] == [4, 5, 2]
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"seeds": 2}, "at least 3"), ({"epochs": 0}, "epochs=0"), ({"most": 0}, "most=0"), ({"workers": 0}, "workers=0"),
+])  # fmt: skip
+def test_plans_that_make_no_sense_are_refused(options, message):
+    given = {"seconds_left": None, "seconds_per_run": seconds, "workers": 2, "epochs": 3}
+    with pytest.raises(UsageError, match=message):
+        plan_finals(TRIALS, **given | options)
+    with pytest.raises(UsageError, match="no finished candidate"):
+        plan_finals([], **given)
+
+
+# -- items ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("metric", "task"), [
+    ("accuracy", "classification"), ("loss", "classification"), ("loss", "regression"), ("mae", "regression"),
+])  # fmt: skip
+def test_item_values_average_to_the_metric_of_training(metric, task):
+    rng = np.random.default_rng(4)
+    outputs = rng.normal(size=(50, 3)) * 5
+    y = rng.integers(0, 3, 50) if task == "classification" else rng.normal(size=(50, 3))
+    found = item_values(metric, task)(outputs, y)
+    assert found.shape == (50,)
+    assert found.mean() == pytest.approx(score(metric, torch.tensor(outputs), torch.tensor(y), task), rel=1e-5)
+
+
+def test_item_values_of_large_logits_and_flat_targets():
+    assert item_values("loss", "classification")(np.array([[1e4, 0.0]]), np.array([0]))[0] == 0
+    assert item_values("mae", "regression")(np.ones((4, 1)), np.zeros(4)).tolist() == [1, 1, 1, 1]
+    assert item_values("rmse", "regression") is None
+    assert item_values("mae", "classification") is None
