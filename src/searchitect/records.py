@@ -142,7 +142,8 @@ class Objective(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         if self.limit is not None:
             return f"{self.metric} {'<' if self.direction == 'min' else '>'} {self.limit:g}"
-        return self.metric if self.metric in KNOWN_METRICS else f"{self.direction} {self.metric}"
+        usual = self.metric in KNOWN_METRICS and KNOWN_METRICS[self.metric][0] == self.direction
+        return self.metric if usual else f"{self.direction} {self.metric}"
 
 
 KNOWN_METRICS: dict[str, tuple[Literal["max", "min"], str]] = {
