@@ -1,27 +1,43 @@
 """Which ready-made space, and how wide, for a kind of data, its shape and the time there is.
 
-Widths are set by cost: about `CANDIDATES` trainings of `EPOCHS` epochs should fit into half of the budget at
-the median cost of sampled architectures, counted without building. The rates are rough and were measured on
-one core; a factor of two off moves the width by one step.
+Widths are set by cost: about `CANDIDATES` trainings should fit into half of the budget at the median cost of
+sampled architectures, which is counted without building. Seconds of a training step come from a linear model
+of multiply-accumulates and of numbers kept for backward, fitted on one core (AVX2) to 36 architectures of
+each kind; there it was off by less than a third for nine in ten.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from searchitect.errors import UsageError
 from searchitect.nets import Costs
 from searchitect.space import Space
 from searchitect.spaces import load_space
 
-CANDIDATES, EPOCHS = 25, 8
-RATE = {"image": 8e9, "sequence": 4e9, "table": 4e9}  # multiply-accumulates per second, small nets on one core
-STEP = {"image": 4e-3, "sequence": 4e-3, "table": 1e-3}  # seconds per training step that no width changes
-BATCH = 64
+CANDIDATES = 10  # on each core
+SMALL = 5_000  # rows; with fewer, training takes more epochs, smaller batches and no wide image networks
 WIDTHS = (8, 12, 16, 24, 32)  # of an image network's first stage
 SCALES = (0.5, 1, 2)  # of the widths of perceptrons and sequence networks
+
+
+class Speed(NamedTuple):
+    """One training step takes start + samples · (macs / multiplied + kept / moved) seconds."""
+
+    start: float
+    multiplied: float
+    moved: float
+
+
+SPEEDS = {
+    "image": Speed(3.8e-3, 3.6e10, 3.4e8),
+    "sequence": Speed(1.7e-3, 3.3e10, 2.3e8),
+    "table": Speed(5e-4, 1e11, 1.3e8),
+}
+SHAPES = {"image": 3, "sequence": 2, "table": 1}
+CALLED = {"image": "images", "sequence": "sequences", "table": "rows"}
 
 
 def auto(
@@ -37,43 +53,49 @@ def auto(
     Raises UsageError when kind and shape do not belong together.
     """
     sizes = tuple(shape)
-    wanted = {"image": 3, "sequence": 2, "table": 1}
-    if kind not in wanted or len(sizes) != wanted[kind] or min(sizes, default=0) < 1:
+    if kind not in SHAPES or len(sizes) != SHAPES[kind] or min(sizes) < 1 or n_train < 1:
         raise UsageError(
-            f"kind={kind!r} with shape {sizes}: write 'image' with (channels, height, width), "
-            "'sequence' with (channels, length), or 'table' with (features,)"
+            f"kind={kind!r}, shape={sizes}, n_train={n_train}: write 'image' with (channels, height, width), "
+            "'sequence' with (channels, length) or 'table' with (features,), and at least one row"
         )
-    name, options = _options(kind, sizes)
-    seconds = 0.0
-    for option in reversed(options):  # the widest that fits, else the narrowest
-        space = load_space(name, **option)
-        seconds = forecast(space, kind, sizes, n_train)
-        if seconds * CANDIDATES <= budget_seconds / 2:
+    name, widths = _options(kind, sizes, n_train)
+    epochs = 20 if n_train < SMALL else 8
+    allowed = budget_seconds / 2 / CANDIDATES
+    for label in reversed(widths):  # the widest that fits, else the narrowest
+        space = load_space(name, **widths[label])
+        seconds = epochs * epoch_seconds(space, kind, sizes, n_train)
+        if seconds <= allowed:
             break
-    width = ", ".join(f"{key} {value}" for key, value in option.items())
-    what = {"image": "images", "sequence": "sequences", "table": "rows"}[kind]
-    why = f"{name} ({width}) for {what} of shape {'×'.join(map(str, sizes))}: "
-    why += f"about {seconds:.1f} s for {EPOCHS} epochs of {n_train:,} rows on one core, "
-    if seconds * CANDIDATES <= budget_seconds / 2:
+    why = f"{name}, widths from {label}, for {CALLED[kind]} of shape {'×'.join(map(str, sizes))}: "
+    why += f"about {seconds:.1f} s for {epochs} epochs of {n_train:,} rows on one core, "
+    if seconds <= allowed:
         return space, why + f"so that {CANDIDATES} candidates fit into half of {budget_seconds:.0f} s"
-    return space, why + f"the narrowest there is; some {budget_seconds / seconds:.0f} fit into {budget_seconds:.0f} s"
+    return (
+        space,
+        why + f"the narrowest there is; {budget_seconds / 2 / seconds:.0f} fit into half of {budget_seconds:.0f} s",
+    )
 
 
-def forecast(space: Space, kind: str, shape: tuple[int, ...], n_train: int) -> float:
-    """Seconds for EPOCHS epochs of the median of 15 sampled architectures on one core, roughly."""
-    costs = Costs(space, shape, 10)
-    macs = statistics.median(costs.of(space.sample(i)).macs for i in range(15))
-    steps = -(-n_train // BATCH)
-    return EPOCHS * (3 * macs * n_train / RATE[kind] + steps * STEP[kind])
+def epoch_seconds(space: Space, kind: str, shape: tuple[int, ...], n_train: int) -> float:
+    """Seconds for one epoch of the median of 15 sampled architectures on one core, roughly."""
+    speed, costs = SPEEDS[kind], Costs(space, shape, 10, batch=1)
+    each = []
+    for i in range(15):
+        cost = costs.of(space.sample(i))
+        kept = cost.memory_mb * 1e6 / 4 - 4 * cost.params
+        each.append(cost.macs / speed.multiplied + kept / speed.moved)
+    steps = -(-n_train // (64 if n_train < SMALL else 128))
+    return steps * speed.start + n_train * statistics.median(each)
 
 
-def _options(kind: str, shape: tuple[int, ...]) -> tuple[str, list[dict[str, Any]]]:
+def _options(kind: str, shape: tuple[int, ...], n_train: int) -> tuple[str, dict[int, dict[str, Any]]]:
+    """The space's name, and its options by the width that they begin with, from narrow to wide."""
     if kind == "image":
-        return "cnn", [{"size": min(shape[1:]), "width": width} for width in WIDTHS]
+        return "cnn", {
+            width: {"size": min(shape[1:]), "width": width} for width in (WIDTHS[:3] if n_train < SMALL else WIDTHS)
+        }
     if kind == "sequence":
-        return "tcn", [{"length": shape[1], "widths": _scaled((16, 32, 48, 64), s)} for s in SCALES]
-    return "mlp", [{"widths": _scaled((32, 64, 128, 256), s)} for s in SCALES]
-
-
-def _scaled(widths: tuple[int, ...], scale: float) -> tuple[int, ...]:
-    return tuple(int(w * scale) for w in widths)
+        scaled = [tuple(int(w * s) for w in (16, 32, 48, 64)) for s in SCALES]
+        return "tcn", {widths[0]: {"length": shape[1], "widths": widths} for widths in scaled}
+    scaled = [tuple(int(w * s) for w in (32, 64, 128, 256)) for s in SCALES]
+    return "mlp", {widths[0]: {"widths": widths} for widths in scaled}

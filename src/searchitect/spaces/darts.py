@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 import searchitect.nets as nets
+from searchitect.errors import UsageError
 from searchitect.space import OUTPUTS, Node, Space, lazy, one_of, subset
 
 L, N = lazy(nn), lazy(nets)
@@ -30,7 +31,11 @@ def space(width: int = 8, cells: int = 5, stem: int = 3) -> Space:
     width: channels of the inner states, doubled by each of the two reduction cells (at ⅓ and ⅔ of the depth).
     cells: how many cells follow each other (8 in the published search, 20 in its final networks).
     stem:  the stem has stem · width channels.
+
+    Raises UsageError for fewer than three cells, which would have no normal one.
     """
+    if cells < 3:
+        raise UsageError(f"cells={cells}: write at least 3, one normal and two reductions")
     normal, reduction = _genes("normal", reduce=False), _genes("reduce", reduce=True)
     layers: list[Node] = []
     first, after = stem * width, False

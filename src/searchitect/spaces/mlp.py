@@ -40,10 +40,13 @@ def space(widths: tuple[int, ...] = (32, 64, 128, 256), depth: int = 4) -> Space
     if depth > 1:
         parts.append(named("layers", repeat(further, 0, depth - 1)))
     parts.append(L.LazyLinear(OUTPUTS))
-    middle = min(widths, key=lambda w: abs(w - 128))
-    chosen: dict[str, Any] = {"width": middle, "activation": "ReLU", "norm": "none", "dropout": 0.0}
+    return Space(L.Sequential(*parts), name="mlp", baseline=_baseline(widths, depth))
+
+
+def _baseline(widths: tuple[int, ...], depth: int) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"activation": "ReLU", "norm": "none", "dropout": 0.0}
+    if len(widths) > 1:
+        chosen["width"] = min(widths, key=lambda w: abs(w - 128))
     if depth > 1:
-        chosen |= {"layers": 1} | ({"layers.0": "plain"})
-    single = {name for name, options in (("width", widths),) if len(options) == 1}
-    baseline = {name: value for name, value in chosen.items() if name not in single}
-    return Space(L.Sequential(*parts), name="mlp", baseline=baseline)
+        chosen |= {"layers": 1, "layers.0": "plain"}
+    return chosen

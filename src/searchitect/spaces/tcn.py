@@ -43,7 +43,7 @@ def space(length: int = 128, widths: tuple[int, ...] = (16, 32, 48, 64), levels:
             conv=N.Residual(L.Sequential(conv(kernel, dilation), dropout)),
             double=N.Residual(L.Sequential(conv(kernel, dilation), dropout, conv(kernel, dilation))),
             separable=N.Residual(L.Sequential(conv(kernel, dilation, groups=width), conv(1), dropout)),
-            squeeze=N.Residual(L.Sequential(conv(kernel, dilation), N.SqueezeExcite(4))),
+            squeeze=N.Residual(L.Sequential(conv(kernel, dilation), dropout, N.SqueezeExcite(4))),
         )
 
     stem: list[Node] = [conv(one_of(3, 7, tie="stem.kernel"))]
