@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from searchitect import planning
+from searchitect import budget
 from searchitect.errors import SearchitectError
 from searchitect.evaluators import TrainEvaluator
 from searchitect.evaluators.base import Outcome, Task
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 BUNDLE_SECONDS = 4.0  # kept for writing and checking the bundle, and for the report
 MOST_SEEDS = 10
-FINALISTS = planning.FINALISTS
+FINALISTS = budget.FINALISTS
 
 
 def finalize(
-    session: Session, executor: Executor, loop: Loop, fidelities: planning.Fidelities, interrupts: Interrupts
+    session: Session, executor: Executor, loop: Loop, fidelities: budget.Fidelities, interrupts: Interrupts
 ) -> None:
     """Stage A, stage B, one look at the test data, verdict and bundle; all of it written to the study.
 
@@ -84,7 +84,7 @@ def leave_best_so_far(session: Session, loop: Loop) -> None:
 # -- plan ------------------------------------------------------------------------------------------------
 
 
-def _plan(session: Session, loop: Loop, fidelities: planning.Fidelities) -> FinalPlan:
+def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalPlan:
     """As many seeds as fit, at least those asked for, once all finalists and epochs fit."""
     prepared, settings = session.prepared, session.settings
     pool = sorted(candidates(loop.trials.values(), prepared.objectives), key=partial(_rank, prepared.objectives))
@@ -95,7 +95,7 @@ def _plan(session: Session, loop: Loop, fidelities: planning.Fidelities) -> Fina
 
     def seconds(trial: Trial | None, epochs: int, all_rows: bool) -> float:
         per_epoch = session.baseline_epoch if trial is None else epoch_seconds(trial)
-        return per_epoch * epochs * (more_rows if all_rows else 1.0) + planning.START_SECONDS
+        return per_epoch * epochs * (more_rows if all_rows else 1.0) + budget.START_SECONDS
 
     def plan(seeds: int) -> FinalPlan:
         return plan_finals(

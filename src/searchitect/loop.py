@@ -7,7 +7,6 @@ before the disk is waited for (if the process dies in between, its workers die w
 
 from __future__ import annotations
 
-import logging
 import statistics
 import time
 from collections import Counter, deque
@@ -18,9 +17,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from searchitect.errors import ArchitectureError, SearchitectError, SpaceError, StudyFailedError
+from searchitect.errors import SearchitectError, SpaceError, StudyFailedError
 from searchitect.executors import Event, Executor, Failed, Finished, Report
-from searchitect.observer import Observer, Progress
+from searchitect.observer import Announcer, Observer, Progress
 from searchitect.records import (
     Cause,
     Failure,
@@ -32,13 +31,12 @@ from searchitect.records import (
     Trial,
     best,
     goals,
+    reuse_key,
 )
 from searchitect.seeds import derive
 from searchitect.space import Architecture, Space
 from searchitect.store import Store
 from searchitect.strategies.base import Strategy
-
-log = logging.getLogger(__name__)
 
 RETRIES = 2  # for faults of the machine, with the same seed
 ALIKE = 3  # so many first trials failing in one way stop the study
@@ -104,7 +102,7 @@ class Loop:
         self.incumbent: Trial | None = None
         self.begun: dict[int, float] = {}  # clock at submission
         self.durations: deque[float] = deque(maxlen=64)  # of finished trials, as the driver saw them
-        self.complained = False
+        self.announcer = Announcer(self.observer)
         self.fatal: StudyFailedError | None = None  # raised once what came before it is on disk
         self.forecast_given = False
         self._replay()
@@ -272,20 +270,8 @@ class Loop:
 
     def _new_trial(self, proposal: Proposal) -> Trial:
         number = len(self.trials)
-        fidelity = proposal.fidelity
-        try:
-            canonical = self.space.key(proposal.architecture)
-        except ArchitectureError as error:  # a function of the user's that computes a value failed
-            canonical = f"invalid {number} {error}"
-        parts = (
-            canonical,
-            fidelity.kind,
-            str(fidelity.epochs),
-            repr(fidelity.data),
-            str(fidelity.resolution),
-            self.reuse,
-        )
-        return Trial(number, proposal, key="/".join(parts), seed=derive(self.seed, number, "trial"))
+        key = reuse_key(self.space, proposal, self.reuse) or f"unknown {number}"
+        return Trial(number, proposal, key=key, seed=derive(self.seed, number, "trial"))
 
     def _remember(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
@@ -401,7 +387,7 @@ class Loop:
             return
         if event.retryable and trial.attempts <= RETRIES:
             self.store.requeue(trial.number, trial.attempts)
-            self._notify(self.observer.message, f"trial {trial.number}: {event.message}; trying again")
+            self.announcer.message(f"trial {trial.number}: {event.message}; trying again")
             self.ready.appendleft(msgspec.structs.replace(trial, state=State.QUEUED))
             return
         cause = Cause(event.cause) if event.cause in set(Cause) else Cause.USER_CODE
@@ -485,7 +471,7 @@ class Loop:
         now = self.clock()
         left = None if self.limits.deadline is None else max(0.0, self.limits.deadline - now)
         trials_left = None if self.limits.trials is None else max(0, self.limits.trials - self.measured)
-        self._notify(self.observer.progress, Progress(
+        self.announcer.progress(Progress(
             "search", self.tally["done"], self.tally["failed"], self.tally["reused"], len(self.flying), self.incumbent,
             now - self.began, left, trials_left,
         ))  # fmt: skip
@@ -498,16 +484,7 @@ class Loop:
                 "trials": self.measured + (more if more is not None else trials_left or 0),
             }
             self.store.note("forecast", facts)
-            self._notify(self.observer.forecast, facts)
-
-    def _notify(self, listener: Callable[[Any], None], news: Any) -> None:
-        """A listener that fails is logged once and does not stop the search."""
-        try:
-            listener(news)
-        except Exception:
-            if not self.complained:
-                log.exception("the observer of the search failed; the search goes on")
-            self.complained = True
+            self.announcer.forecast(facts)
 
 
 def _signature(failure: Failure) -> tuple[str, str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from searchitect.records import Trial
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -41,3 +45,31 @@ class Observer:
 
     def end(self, summary: dict[str, Any]) -> None:
         """The study's summary."""
+
+
+class Announcer:
+    """Passes news to an observer; one that fails is logged once and does not stop the search."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.complained = False
+
+    def progress(self, progress: Progress) -> None:
+        """After each event."""
+        self._pass_on(self.observer.progress, progress)
+
+    def forecast(self, facts: dict[str, Any]) -> None:
+        """Once two trials are done."""
+        self._pass_on(self.observer.forecast, facts)
+
+    def message(self, text: str) -> None:
+        """One line."""
+        self._pass_on(self.observer.message, text)
+
+    def _pass_on(self, listener: Callable[[Any], None], news: Any) -> None:
+        try:
+            listener(news)
+        except Exception:
+            if not self.complained:
+                log.exception("the observer of the search failed; the search goes on")
+            self.complained = True

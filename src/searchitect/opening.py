@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
+from searchitect.budget import TRIALS
 from searchitect.errors import StorageError, UsageError
-from searchitect.planning import TRIALS
 from searchitect.preparing import Given, Prepared
 from searchitect.settings import Settings, command_line, from_mapping
 from searchitect.space import Space

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from searchitect.budget import usual_epochs
 from searchitect.errors import ArchitectureError, UsageError
 from searchitect.evaluators import Evaluator, FunctionEvaluator, TrainEvaluator
 from searchitect.nets import Costs
-from searchitect.planning import usual_epochs
 from searchitect.records import COST_METRICS, Objective, goals, objectives
 from searchitect.settings import Settings
 from searchitect.space import Architecture, Space

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from searchitect.errors import UsageError
-from searchitect.space import Architecture
+from searchitect.errors import ArchitectureError, UsageError
+from searchitect.space import Architecture, Space
 
 
 class State(StrEnum):
@@ -291,6 +291,20 @@ def front(trials: Iterable[Trial], items: Sequence[Objective]) -> list[Trial]:
     pool = [(losses(t, items) or (), t) for t in candidates(trials, items)]
     kept = [(v, t) for v, t in pool if not any(dominates(w, v) for w, _ in pool)]
     return [t for _, t in sorted(kept, key=lambda pair: (pair[0], pair[1].number))]
+
+
+def reuse_key(space: Space, proposal: Proposal, rest: str) -> str | None:
+    """What a result depends on: the function that the architecture computes, the fidelity, and `rest`.
+
+    None where a function of the user's that computes a value in the space fails.
+    """
+    fidelity = proposal.fidelity
+    try:
+        canonical = space.key(proposal.architecture)
+    except ArchitectureError:
+        return None
+    parts = (canonical, fidelity.kind, str(fidelity.epochs), repr(fidelity.data), str(fidelity.resolution), rest)
+    return "/".join(parts)
 
 
 def text_of(number: float) -> float | str:

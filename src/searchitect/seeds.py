@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, MutableSequence, Sequence
-from contextlib import contextmanager
+from collections.abc import MutableSequence, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -92,13 +91,3 @@ class Stream:
 def stream(seed: int, number: int, purpose: str) -> Stream:
     """The stream of one purpose in one draw of one study."""
     return Stream(f"{seed}/{number}/{purpose}".encode())
-
-
-@contextmanager
-def seeded_torch(seed: int) -> Iterator[None]:
-    """Seed torch's generators inside the block and give them back as they were."""
-    import torch
-
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)  # noqa: TID251 - the one place that may
-        yield

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from searchitect import planning
+from searchitect import budget
 from searchitect.evaluators.base import Task
 from searchitect.executors import Executor, make
 from searchitect.finalizing import epoch_seconds, finalize, leave_best_so_far
@@ -58,8 +58,8 @@ class Session:
     @property
     def end(self) -> float | None:
         """The monotonic clock at which the budget is used up; None without a budget."""
-        budget = self.settings.budget_seconds
-        return None if budget is None else self.began - self.before + budget
+        total = self.settings.budget_seconds
+        return None if total is None else self.began - self.before + total
 
     def note_seconds(self, **more: float) -> None:
         """Write down where the time went."""
@@ -100,21 +100,21 @@ class Session:
             folder=self.folder, devices=(prepared.device,),
         )  # fmt: skip
 
-    def _fidelities(self, executor: Executor, interrupts: Interrupts) -> planning.Fidelities:
+    def _fidelities(self, executor: Executor, interrupts: Interrupts) -> budget.Fidelities:
         """Epochs in the search and in the end. With a budget they follow from probe trainings: an event,
         stored once and never recomputed."""
         stored = self.store.meta.get("fidelities")
         if stored is not None:
-            return msgspec.convert(stored, planning.Fidelities)
+            return msgspec.convert(stored, budget.Fidelities)
         settings, prepared = self.settings, self.prepared
-        budget = settings.budget_seconds
-        if budget is None or prepared.data is None:
+        total = settings.budget_seconds
+        if total is None or prepared.data is None:
             epochs = settings.epochs or prepared.full_epochs
-            found = planning.Fidelities(epochs, 1.0, epochs, 0.0 if budget is None else 0.3 * budget)
+            found = budget.Fidelities(epochs, 1.0, epochs, 0.0 if total is None else 0.3 * total)
         else:
             candidate, self.baseline_epoch = seconds_per_epoch(prepared, executor, interrupts)
-            found = planning.choose(
-                budget, self.elapsed, candidate, self.baseline_epoch, prepared.full_epochs, prepared.workers,
+            found = budget.choose(
+                total, self.elapsed, candidate, self.baseline_epoch, prepared.full_epochs, prepared.workers,
                 settings.seeds, settings.epochs,
             )  # fmt: skip
         evaluator = dict(self.store.meta["evaluator"]) | {"epochs": found.epochs}
@@ -125,7 +125,7 @@ class Session:
 
     # -- search --------------------------------------------------------------------------------------
 
-    def _loop(self, executor: Executor, interrupts: Interrupts, fidelities: planning.Fidelities) -> Loop:
+    def _loop(self, executor: Executor, interrupts: Interrupts, fidelities: budget.Fidelities) -> Loop:
         settings, prepared = self.settings, self.prepared
         feasible = prepared.feasible if prepared.costs is not None else None
         chosen = self.store.meta["strategy"]
@@ -143,10 +143,10 @@ class Session:
             settings.seed, self.observer, interrupts, lambda loop: self._replan(loop, fidelities), self.checkpoints,
         )  # fmt: skip
 
-    def _fidelity(self, fidelities: planning.Fidelities) -> Fidelity:
+    def _fidelity(self, fidelities: budget.Fidelities) -> Fidelity:
         return Fidelity(self.prepared.evaluator.kind, fidelities.epochs, fidelities.data)
 
-    def _enqueue(self, loop: Loop, fidelities: planning.Fidelities) -> None:
+    def _enqueue(self, loop: Loop, fidelities: budget.Fidelities) -> None:
         """A new study begins with the hand-made network: the search must find at least that."""
         baseline = self.prepared.baseline_architecture
         first = [baseline] if baseline is not None and not loop.trials else []
@@ -165,14 +165,14 @@ class Session:
         payload: dict[str, Any] = msgspec.to_builtins(task)
         return payload
 
-    def _replan(self, loop: Loop, fidelities: planning.Fidelities) -> None:
+    def _replan(self, loop: Loop, fidelities: budget.Fidelities) -> None:
         """Move the end of the search by what the best candidates so far really cost."""
         pool = [t for t in candidates(loop.trials.values(), self.prepared.objectives) if t.source is None]
-        if self.end is None or self.prepared.data is None or len(pool) < planning.FINALISTS:
+        if self.end is None or self.prepared.data is None or len(pool) < budget.FINALISTS:
             return
-        top = sorted(pool, key=lambda t: losses(t, self.prepared.objectives) or ())[: planning.FINALISTS]
+        top = sorted(pool, key=lambda t: losses(t, self.prepared.objectives) or ())[: budget.FINALISTS]
         per_epoch = [epoch_seconds(trial) for trial in top if trial.state is State.DONE]
-        reserve = planning.reserve_for(
+        reserve = budget.reserve_for(
             per_epoch, self.baseline_epoch, fidelities.final_epochs, self.prepared.workers, self.settings.seeds
         )
-        loop.limits.deadline = self.end - min(reserve, planning.FINAL_SHARE * (self.settings.budget_seconds or 0.0))
+        loop.limits.deadline = self.end - min(reserve, budget.FINAL_SHARE * (self.settings.budget_seconds or 0.0))

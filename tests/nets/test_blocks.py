@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import searchitect.nets as nets
-from searchitect.seeds import seeded_torch
+from searchitect.torchseeds import seeded_torch
 
 IMAGE, SIGNAL, TOKENS = (2, 6, 7, 7), (2, 6, 9), (2, 9, 6)
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from searchitect.errors import BuildError, DataError, NotFiniteError, UsageError
-from searchitect.seeds import seeded_torch
+from searchitect.torchseeds import seeded_torch
 from searchitect.training import checkpoint as disk
 from searchitect.training.data import load
 from searchitect.training.loop import fit

@@ -14,8 +14,9 @@ from searchitect.errors import TrialError, UsageError
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Task
 from searchitect.evaluators.train import save_weights
 from searchitect.nets import build
-from searchitect.seeds import derive, seeded_torch
+from searchitect.seeds import derive
 from searchitect.space import Architecture, Space
+from searchitect.torchseeds import seeded_torch
 from searchitect.training import as_number, latency_ms, parameters
 
 

@@ -20,8 +20,9 @@ from torch import nn
 from searchitect.errors import BuildError, UsageError
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Task
 from searchitect.nets import Costs, build
-from searchitect.seeds import derive, seeded_torch
+from searchitect.seeds import derive
 from searchitect.space import Architecture, Space
+from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, fit, latency_ms, parameters, predict, prepare
 from searchitect.training.data import RawData
 

@@ -7,6 +7,7 @@ its own session, adopts the orphans of its descendants, and leaves none of them 
 from __future__ import annotations
 
 import gc
+import importlib
 import mmap
 import multiprocessing.resource_tracker
 import os
@@ -189,7 +190,7 @@ def _run(function: Function, payload: dict[str, Any], context: Context, ticket: 
     system.forget_peak()
     limits = "" if settings.memory_mb is None else f", limit {settings.memory_mb:g} MB over an idle worker"
     output = log_stream(1, int(settings.log_mb * 1e6))
-    with restored(randomness=False):
+    with restored():
         sys.stdout = sys.stderr = output
         outcome = run(function, payload, context, limits)
         with suppress(Exception):
@@ -232,7 +233,7 @@ def load(settings: Settings, data: bytes) -> Function:
     sys.path[:] = settings.sys_path
     for name in settings.preload:
         with suppress(ImportError):
-            __import__(name)
+            importlib.import_module(name)
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
@@ -256,6 +257,8 @@ def start_message(settings: Settings, function: bytes) -> bytes:
 def main() -> NoReturn:
     """A worker as its own process: settings and function come on standard input."""
     socket_fd, clock_fd, slot, slots = map(int, sys.argv[1:5])
+    for descriptor in (socket_fd, clock_fd):
+        os.set_inheritable(descriptor, False)
     settings, data = read_start(sys.stdin.buffer)
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)

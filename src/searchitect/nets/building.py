@@ -22,8 +22,8 @@ from searchitect.nets import blocks, cells, operations, sequence
 from searchitect.nets.block_costs import BLOCK_COSTS
 from searchitect.nets.layer_costs import LAYER_COSTS
 from searchitect.nets.parts import Part, Shape, Walk, place
-from searchitect.seeds import seeded_torch
 from searchitect.space import FUNCTIONS, Architecture, Plan, Space, apply
+from searchitect.torchseeds import seeded_torch
 
 _FILES = (nn, blocks, operations, cells, sequence)
 _RAISE = dis.opmap["RAISE_VARARGS"]

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from searchitect.errors import BuildError, NotFiniteError, UsageError
-from searchitect.seeds import derive, seeded_torch
+from searchitect.seeds import derive
+from searchitect.torchseeds import seeded_torch
 from searchitect.training import checkpoint as disk
 from searchitect.training.augment import augment
 from searchitect.training.meters import DEFAULT, check_metrics, predict, score

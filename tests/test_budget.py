@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from searchitect import planning
+from searchitect import budget
 
 
 def simulated(costs, workers):
@@ -20,7 +20,7 @@ def simulated(costs, workers):
 
 @pytest.mark.parametrize(("rows", "batch", "epochs"), [(1079, 64, 30), (8000, 128, 10), (60_000, 128, 8), (10, 64, 30)])
 def test_usual_epochs(rows, batch, epochs):
-    assert planning.usual_epochs(rows, batch) == epochs
+    assert budget.usual_epochs(rows, batch) == epochs
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -28,45 +28,45 @@ def test_usual_epochs(rows, batch, epochs):
 def test_final_seconds_agree_with_a_simulation(workers, finalists):
     candidate, baseline, epochs, seeds = 2.0, 1.0, 10, 3
     stage_a = simulated([candidate * epochs] * (finalists * seeds), workers) if finalists > 1 else 0.0
-    more = planning.MORE_ROWS * epochs
+    more = budget.MORE_ROWS * epochs
     stage_b = simulated([candidate * more] * seeds + [baseline * more] * seeds, workers)
-    told = planning.final_seconds(candidate, baseline, epochs, workers, finalists=finalists, seeds=seeds)
-    assert told == pytest.approx(stage_a + stage_b + planning.REPORT_SECONDS, rel=0.25)
+    told = budget.final_seconds(candidate, baseline, epochs, workers, finalists=finalists, seeds=seeds)
+    assert told == pytest.approx(stage_a + stage_b + budget.REPORT_SECONDS, rel=0.25)
 
 
-@pytest.mark.parametrize("budget", [30.0, 60.0, 180.0, 600.0, 3600.0])
+@pytest.mark.parametrize("total", [30.0, 60.0, 180.0, 600.0, 3600.0])
 @pytest.mark.parametrize("candidate", [0.01, 0.1, 1.0, 5.0, 30.0])
-def test_the_parts_fit_into_the_budget(budget, candidate):
-    found = planning.choose(budget, 5.0, candidate, candidate / 2, 20, 2, 3)
+def test_the_parts_fit_into_the_budget(total, candidate):
+    found = budget.choose(total, 5.0, candidate, candidate / 2, 20, 2, 3)
     assert 1 <= found.epochs <= found.final_epochs <= 20
     assert 0.1 <= found.data <= 1.0
     if found.final_epochs > 1:  # one epoch is the least there is, whatever it costs
-        assert found.reserve <= planning.FINAL_SHARE * budget + planning.REPORT_SECONDS
+        assert found.reserve <= budget.FINAL_SHARE * total + budget.REPORT_SECONDS
     seconds = found.epochs * found.data * candidate
     if found.data > 0.1 and found.epochs > 1:
-        trials = (budget - 5.0 - found.reserve) * 2 / seconds
-        assert trials >= 0.9 * planning.TRIALS
+        trials = (total - 5.0 - found.reserve) * 2 / seconds
+        assert trials >= 0.9 * budget.TRIALS
 
 
 def test_cheap_networks_are_trained_in_full_and_dear_ones_are_not():
-    assert planning.choose(180, 5, 0.1, 0.05, 30, 2, 3).epochs == 30
-    dear = planning.choose(180, 5, 10.0, 5.0, 8, 2, 3)
+    assert budget.choose(180, 5, 0.1, 0.05, 30, 2, 3).epochs == 30
+    dear = budget.choose(180, 5, 10.0, 5.0, 8, 2, 3)
     assert dear.epochs <= 3
     assert dear.data < 1.0
 
 
 def test_the_users_epochs_stand():
-    found = planning.choose(60, 5, 1.0, 1.0, 20, 2, 3, epochs=4)
+    found = budget.choose(60, 5, 1.0, 1.0, 20, 2, 3, epochs=4)
     assert (found.epochs, found.data) == (4, 1.0)
     assert found.final_epochs >= 4
 
 
 def test_a_longer_budget_never_buys_less():
-    plans = [planning.choose(b, 5, 1.0, 0.7, 20, 2, 3) for b in range(20, 2000, 20)]
+    plans = [budget.choose(total, 5, 1.0, 0.7, 20, 2, 3) for total in range(20, 2000, 20)]
     assert all(a.final_epochs <= b.final_epochs for a, b in itertools.pairwise(plans))
 
 
 def test_the_reserve_follows_what_candidates_cost():
-    base = planning.reserve_for([1.0, 1.0, 1.0], 1.0, 10, 2, 3)
-    twice = planning.reserve_for([2.0, 2.0, 2.0], 2.0, 10, 2, 3)
-    assert math.isclose(twice - planning.REPORT_SECONDS, 2 * (base - planning.REPORT_SECONDS))
+    base = budget.reserve_for([1.0, 1.0, 1.0], 1.0, 10, 2, 3)
+    twice = budget.reserve_for([2.0, 2.0, 2.0], 2.0, 10, 2, 3)
+    assert math.isclose(twice - budget.REPORT_SECONDS, 2 * (base - budget.REPORT_SECONDS))
