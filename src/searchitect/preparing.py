@@ -147,13 +147,17 @@ def _source(settings: Settings, given: Given) -> str:
 
 
 def _space(settings: Settings, given: Given, raw: RawData | None) -> tuple[Space, str]:
-    found = given.space if given.space is not None else settings.space
+    found: Any = given.space if given.space is not None else settings.space
     if found is None or found == "auto":
         if raw is None:
             raise UsageError("space: without data there is nothing to choose it by; pass one")
         return auto(raw.kind, raw.shape, len(raw), settings.budget_seconds or 600.0)
     why = "asked for"
     if isinstance(found, str):
+        if raw is not None and ":" not in found:
+            fitting, how = auto(raw.kind, raw.shape, len(raw), settings.budget_seconds or 600.0)
+            if fitting.name == found:  # the same space, sized for these data
+                return fitting, f"asked for; {how}"
         found = load_object(found, "space") if ":" in found else load_space(found)
     if not isinstance(found, Space) and callable(found):
         found = found()
