@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
+import site
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from searchitect.executors.wire import Frames, pack, receive
 from searchitect.executors.worker import Clock, Settings, start_message
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_MARK = "SEARCHITECT_SERVER"
 
 
 class ServerHandle:
@@ -25,6 +27,7 @@ class ServerHandle:
 
     def __init__(self, settings: Settings, function: bytes, slots: int) -> None:
         self.ready = False
+        self._mark = f"{os.getpid()}-{secrets.token_hex(8)}"
         self.control, theirs = socket.socketpair()
         self.control.setblocking(False)
         self._frames = Frames()
@@ -34,13 +37,13 @@ class ServerHandle:
         numbers = [theirs.fileno(), clock_fd]
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "searchitect.executors.server", *map(str, [*numbers, slots])],
+                [sys.executable, "-P", "-m", "searchitect.executors.server", *map(str, [*numbers, slots])],
                 stdin=subprocess.PIPE,
                 stdout=self._errors,
                 stderr=self._errors,
                 pass_fds=numbers,
                 start_new_session=True,  # Ctrl-C in a terminal is for the driver alone
-                env=_environment(settings),
+                env=_environment(settings) | {_MARK: self._mark},
             )
         os.close(clock_fd)
         assert self._process.stdin is not None
@@ -64,32 +67,37 @@ class ServerHandle:
             socket.send_fds(self.control, [pack(["worker", slot])], [theirs.fileno()])
         return ours
 
-    def bury(self, workers: Iterable[int]) -> str:
+    def bury(self) -> str:
         """End the server and everything under it; returns the end of what it wrote to standard error.
 
-        The server ends its workers itself when its socket closes. Should it be dead or deaf, they (and what
-        belongs to their sessions) are killed from here.
+        The server ends all its descendants itself when its socket closes. Should it be dead or deaf, they are
+        known by the mark in their environment, whatever has become of their parents.
         """
+        if not self._ends_by_itself(2.0):
+            self._process.kill()
+        if self._process.wait() != 0:
+            for _ in range(5):  # one may have forked while we looked
+                for pid in system.marked(_MARK, self._mark):
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
         self.control.close()
         self.clock.close()
-        left: set[int] = set()
-        if self._process.poll() is None:
-            try:
-                self._process.wait(2.0)
-            except subprocess.TimeoutExpired:
-                left = system.family(self._process.pid)
-                self._process.kill()
-        self._process.wait()
-        if self._process.returncode != 0:
-            for pid in workers:
-                left |= system.family(pid)
-                system.kill_group(pid)
-        for pid in left:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
         with self._errors as file:
             file.seek(0)
             return file.read()[-4000:].decode("utf-8", "replace")
+
+    def _ends_by_itself(self, seconds: float) -> bool:
+        """Close our half of the socket; whether the server, which then ends, closes the other in time."""
+        try:
+            self.control.settimeout(seconds)
+            self.control.shutdown(socket.SHUT_WR)
+            while self.control.recv(1 << 16):
+                pass
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+        return True
 
 
 def send(sock: socket.socket, data: bytes) -> bool:
@@ -106,7 +114,10 @@ def send(sock: socket.socket, data: bytes) -> bool:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """The server's environment: our package importable, and one idea of how many threads there are."""
+    environment = {**os.environ, **dict.fromkeys(_THREADS, str(settings.threads))}
+    if settings.memory_mb is not None:
+        environment["MALLOC_ARENA_MAX"] = "2"  # each reserves 64 MB
     home = str(Path(__file__).resolve().parents[2])
-    paths = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
-    arenas = {} if settings.memory_mb is None else {"MALLOC_ARENA_MAX": "2"}  # each reserves 64 MB
-    return {**os.environ, **dict.fromkeys(_THREADS, str(settings.threads)), **arenas, "PYTHONPATH": paths}
+    if home not in [*site.getsitepackages(), site.getusersitepackages()]:  # that would come before Python's own
+        environment["PYTHONPATH"] = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return environment

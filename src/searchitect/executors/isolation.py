@@ -24,11 +24,9 @@ _SIGNALS = [getattr(signal, name) for name in _NAMES.split() if hasattr(signal, 
 
 
 @contextmanager
-def restored(*, randomness: bool = True) -> Iterator[None]:
+def restored() -> Iterator[None]:
     """Whatever the block does to the process-wide state is undone, also when it raises."""
-    undo = [*_process(), *_torch()]
-    if randomness:
-        undo += _randomness()
+    undo = [*_process(), *_torch(), *_randomness()]
     try:
         yield
     finally:

@@ -387,14 +387,13 @@ class Processes(Executor):
         """End the server and everything under it; the end of what it wrote to its standard error."""
         for worker in self._workers.values():
             self._drop(worker.sock)
-        pids = [w.pid for w in self._workers.values() if w.pid]
         self._workers.clear()
         if self._server is None:
             return ""
         server, self._server = self._server, None
         with suppress(KeyError, ValueError):
             self._selector.unregister(server.control)
-        return server.bury(pids)
+        return server.bury()
 
     def _drop(self, sock: socket.socket) -> None:
         with suppress(KeyError, ValueError):

@@ -140,6 +140,7 @@ class Serial(Executor):
         """End the task: at once while it is queued, at its next report when it runs."""
         if ticket == self._running:
             self._killed.add(ticket)
+            return
         for task in [t for t in self._pending if t[0] == ticket]:
             self._pending.remove(task)
             self._events.append(Failed(ticket, "killed", "killed on request before it began", "", True))

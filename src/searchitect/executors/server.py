@@ -82,6 +82,8 @@ class Server:
         data, handed, _, _ = socket.recv_fds(self._control, 1 << 16, 16)
         if not data:
             raise DriverGone
+        for descriptor in handed:
+            os.set_inheritable(descriptor, False)
         self._handed += handed
         for message in self._frames.feed(data):
             getattr(self, f"_on_{message[0]}")(*message[1:])
@@ -122,7 +124,7 @@ class Server:
         """A worker as a new process, for devices whose state does not survive a fork."""
         self._clock.set(slot, None)
         numbers = [sock.fileno(), self._clock_fd]
-        command = [sys.executable, "-m", "searchitect.executors.worker", *map(str, [*numbers, slot, self._slots])]
+        command = [sys.executable, "-P", "-m", "searchitect.executors.worker", *map(str, [*numbers, slot, self._slots])]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=numbers, start_new_session=True)
         message = start_message(self._settings, self._data)
 
@@ -215,6 +217,8 @@ def main() -> NoReturn:
     driver = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control_fd, clock_fd, slots = map(int, sys.argv[1:4])
+    for descriptor in (control_fd, clock_fd):
+        os.set_inheritable(descriptor, False)
     control = socket.socket(fileno=control_fd)
     settings, data = read_start(sys.stdin.buffer)
     nowhere = os.open(os.devnull, os.O_RDWR)

@@ -45,6 +45,18 @@ def family(pid: int) -> set[int]:
     return found - {pid}
 
 
+def marked(name: str, value: str) -> set[int]:
+    """All processes that were started with this variable in their environment, as far as we may look."""
+    wanted = f"{name}={value}".encode()
+    found = set()
+    with suppress(FileNotFoundError):
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with suppress(OSError):
+                if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                    found.add(int(pid))
+    return found - {os.getpid()}
+
+
 def _table() -> dict[int, tuple[int, int]]:
     """Process → (parent, session), zombies left out. Empty where there is no /proc."""
     table = {}
