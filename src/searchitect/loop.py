@@ -99,11 +99,13 @@ class Loop:
         self.reuses = 0
         self.began = self.clock()
         self.stopped: str | None = None
+        self.winding_down = False
+        self.retried: Counter[int] = Counter()  # machine faults of each trial; former sessions do not count
         self.incumbent: Trial | None = None
         self.begun: dict[int, float] = {}  # clock at submission
         self.durations: deque[float] = deque(maxlen=64)  # of finished trials, as the driver saw them
         self.announcer = Announcer(self.observer)
-        self.fatal: StudyFailedError | None = None  # raised once what came before it is on disk
+        self.fatal: SearchitectError | None = None  # raised once what came before it is on disk
         self.forecast_given = False
         self._replay()
 
@@ -202,14 +204,14 @@ class Loop:
     def _must_stop(self) -> bool:
         """Whether what still runs is to be stopped, not waited for."""
         late = self.limits.deadline is not None and self.clock() >= self.limits.deadline + self.limits.slack
-        return self.stopped == "interrupted" or (self.stopped == "budget" and late)
+        return self.stopped == "interrupted" or (self.stopped is not None and late)
 
     def _check_limits(self) -> None:
-        """Note the first reason to end."""
-        if self.stopped:
-            return
+        """Note the first reason to end; a signal comes before any other, also while the last trials run."""
         if self.interrupt():
             self.stopped = "interrupted"
+        elif self.stopped:
+            return
         elif self.limits.deadline is not None and self.clock() >= self.limits.deadline:
             self.stopped = "budget"
         elif self.limits.trials is not None and self.measured + len(self.flying) >= self.limits.trials:
@@ -255,9 +257,9 @@ class Loop:
             return None
         try:
             proposal = self._ask()
-        except SpaceError:
-            if not self.trials:
-                raise
+        except SpaceError as error:
+            if not any(t.proposal.draw >= 0 for t in self.trials.values()):
+                self.fatal = self.fatal or error
             self._end("exhausted")
             return None
         trial = self._new_trial(proposal)
@@ -382,11 +384,14 @@ class Loop:
         return Failure(Cause.USER_CODE, why)
 
     def _failed(self, trial: Trial, event: Failed) -> None:
-        if self.stopped == "interrupted" and event.cause == Cause.KILLED:
+        if self.winding_down and event.cause == Cause.KILLED:
             self.store.requeue(trial.number, trial.attempts)
             return
-        if event.retryable and trial.attempts <= RETRIES:
+        if event.retryable and self.retried[trial.number] < RETRIES:
+            self.retried[trial.number] += 1
             self.store.requeue(trial.number, trial.attempts)
+            if self.stopped in ("trials", "exhausted"):  # it was counted as one that will be measured
+                self.stopped = None
             self.announcer.message(f"trial {trial.number}: {event.message}; trying again")
             self.ready.appendleft(msgspec.structs.replace(trial, state=State.QUEUED))
             return
@@ -451,6 +456,7 @@ class Loop:
 
     def _wind_down(self) -> None:
         """Ask what still runs to end at its next step, and kill what does not within the grace."""
+        self.winding_down = True
         for number in self.flying:
             self.executor.stop(number)
         end = self.clock() + GRACE

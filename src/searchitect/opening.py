@@ -21,7 +21,7 @@ from searchitect.errors import StorageError, UsageError
 from searchitect.preparing import Given, Prepared
 from searchitect.settings import Settings, command_line, from_mapping
 from searchitect.space import Space
-from searchitect.strategies import STRATEGIES
+from searchitect.strategies import STRATEGIES, Setting, make_strategy
 from searchitect.strategies.auto import choose
 from searchitect.userobjects import load_object
 
@@ -32,6 +32,7 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
     """Everything that is known before the first trial, as plain data (the study's `meta`)."""
     settings, space = prepared.settings, prepared.space
     name, options, why = _strategy(prepared)
+    make_strategy(name, Setting(space, prepared.objectives, settings.seed), options)  # refused now, not later
     kept = {k: v for k, v in msgspec.to_builtins(settings).items() if k not in CODE}
     return {
         "format": 1,
@@ -53,6 +54,7 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "device": prepared.device,
         "baseline": _baseline(prepared),
         "environment": environment(),
+        "given": prepared.given_facts,
         "command": command_line(settings) if settings.data else "",
         "settings": kept,
     }  # fmt: skip
@@ -112,11 +114,12 @@ def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: 
     `code` is the user's FILE.py: its `space`, `data`, `evaluate` and `baseline` are taken where they exist.
     Raises UsageError naming what the user must bring.
     """
-    stored = dict(meta["settings"]) | {k: v for k, v in changes.items() if v is not None}
-    strategy = str(meta["strategy"]["name"])
-    if strategy not in STRATEGIES and "strategy" not in changes:
-        raise UsageError(f"this study's strategy {strategy!r} is code of yours: name it again to go on")
-    stored.setdefault("strategy", strategy)
+    stored = {k: v for k, v in meta["settings"].items() if k not in CODE}
+    stored |= {k: v for k, v in changes.items() if v is not None}
+    if stored.get("strategy") in (None, "auto"):
+        stored["strategy"] = str(meta["strategy"]["name"])
+        if stored["strategy"] not in STRATEGIES:
+            raise UsageError(f"this study's strategy {stored['strategy']!r} is code of yours: name it again to go on")
     stored["strategy_options"] = dict(meta["strategy"]["options"])
     if code is not None:
         for name in ("space", "data", "evaluate", "baseline"):
@@ -124,6 +127,8 @@ def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: 
                 setattr(given, name, _attribute(code, name))
     if given.space is None:
         given.space = Space.from_json(meta["space"]["json"], name=meta["space"]["name"], targets=_targets(meta, code))
+    if isinstance(given.space, Space):
+        _check_space(meta, given.space)
     baseline = meta.get("baseline") or {}
     if given.baseline is None and baseline.get("kind") == "architecture":
         given.baseline = baseline["decisions"]
@@ -131,6 +136,10 @@ def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: 
         raise UsageError("this study's baseline is code of yours: bring it back with --code FILE.py or baseline=")
     if meta["evaluator"]["kind"] == "function" and given.evaluate is None:
         raise UsageError("this study calls a function of yours: bring it back with --code FILE.py or evaluate=")
+    before = meta.get("given") or {}
+    if given.sample is None and before.get("sample") is not None:
+        given.sample = tuple(before["sample"])
+    given.outputs = given.outputs or before.get("outputs")
     if given.data is None and stored.get("data") is None and meta["evaluator"]["kind"] == "train":
         raise UsageError("this study's data were arrays: pass them again as data=")
     return from_mapping(stored)
@@ -161,20 +170,27 @@ def _targets(meta: Mapping[str, Any], code: str | None) -> dict[str, Any]:
     return found
 
 
-def check_same(meta: Mapping[str, Any], prepared: Prepared, allow_data_change: bool) -> None:
-    """Raises UsageError when the space is another, StorageError when the data are other ones."""
-    stored = meta["space"]["fingerprint"]
-    if stored != prepared.space.fingerprint:
-        raise UsageError(
-            f"the space has changed since the study began ({_difference(meta, prepared.space)}). "
-            "Start a new study, or go back to the former space"
-        )
+def check_same(meta: Mapping[str, Any], prepared: Prepared, allow_data_change: bool) -> list[str]:
+    """What else has changed, in sentences. Raises UsageError for another space, StorageError for other data."""
+    _check_space(meta, prepared.space)
     before = (meta.get("data") or {}).get("fingerprint")
     now = prepared.data_facts.get("fingerprint")
     if before and now and before != now and not allow_data_change:
         raise StorageError(
             f"the data have changed since the study began (fingerprint {before[:8]}, now {now[:8]}): old and new "
-            "trials would not compare. Start a new study, or pass allow_data_change=True"
+            "trials would not compare. Start a new study, or pass allow_data_change=True (--allow-data-change)"
+        )
+    code = prepared.evaluator.describe().get("code")
+    if code != meta["evaluator"].get("code"):
+        return ["evaluate() has changed since the study began: old and new trials may not compare"]
+    return []
+
+
+def _check_space(meta: Mapping[str, Any], space: Space) -> None:
+    if meta["space"]["fingerprint"] != space.fingerprint:
+        raise UsageError(
+            f"the space has changed since the study began ({_difference(meta, space)}). "
+            "Start a new study, or go back to the former space"
         )
 
 

@@ -147,9 +147,9 @@ class Session:
         return Fidelity(self.prepared.evaluator.kind, fidelities.epochs, fidelities.data)
 
     def _enqueue(self, loop: Loop, fidelities: budget.Fidelities) -> None:
-        """A new study begins with the hand-made network: the search must find at least that."""
+        """A new study begins with the hand-made network, if it keeps the limits: the search must find at least that."""
         baseline = self.prepared.baseline_architecture
-        first = [baseline] if baseline is not None and not loop.trials else []
+        first = [baseline] if baseline is not None and not loop.trials and self.prepared.feasible(baseline) else []
         for architecture in [*first, *self.enqueued]:
             loop.enqueue(architecture, self._fidelity(fidelities))
 
