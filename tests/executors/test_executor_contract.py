@@ -22,4 +22,4 @@ class TestFreshProcesses(ExecutorContract):
     """Workers that are processes of their own, as they are for devices that do not survive a fork."""
 
     def make(self, **options):
-        return Processes(workers=1, preload=(), fresh=True, **options)
+        return Processes(workers=1, preload=(), devices=["cpu:0"], **options)

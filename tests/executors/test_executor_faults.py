@@ -488,6 +488,7 @@ class TestTorch:
             assert executor._settings.threads == max(1, cores // n)
             executor.close()
 
+    @pytest.mark.slow
     def test_a_loader_with_processes_of_its_own_works(self, tag):
         with workers(preload=("torch", "torch.utils.data")) as executor:
             for ticket in range(2):

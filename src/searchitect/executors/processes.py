@@ -6,7 +6,6 @@ import atexit
 import errno
 import os
 import selectors
-import signal
 import socket
 import sys
 import time
@@ -22,48 +21,12 @@ from searchitect.executors import system
 from searchitect.executors.base import Event, Executor, Failed, Function, Report, Started, check_limit
 from searchitect.executors.handle import ServerHandle, send
 from searchitect.executors.shipping import pack_function
+from searchitect.executors.slots import Task, Worker, buried
 from searchitect.executors.task import LOG_MB, Outcome
-from searchitect.executors.wire import Frames, copied, pack, receive
+from searchitect.executors.wire import pack, receive
 from searchitect.executors.worker import Settings
 
-_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP} if os.name == "posix" else set()
 _TRIES = 3  # starts of a worker or server in a row that may fail
-
-
-class _Task:
-    """A submitted ticket that has not ended."""
-
-    __slots__ = ("attempt", "limit", "payload", "stopped", "ticket")
-
-    def __init__(self, ticket: int, payload: Mapping[str, Any], limit: float | None, attempt: int) -> None:
-        self.ticket = ticket
-        self.limit = limit
-        self.attempt = attempt
-        self.stopped = False
-        try:
-            self.payload = copied(dict(payload))
-            pack(self.payload)
-        except (TypeError, ValueError, OverflowError, UnicodeEncodeError) as error:
-            raise UsageError(f"payload of ticket {ticket}: {error}") from error
-
-    def message(self) -> list[Any]:
-        """What the worker is sent."""
-        return ["task", self.ticket, self.attempt, self.limit, self.stopped, self.payload]
-
-
-class _Worker:
-    """The driver's view of one slot."""
-
-    __slots__ = ("doomed", "frames", "pid", "ready", "slot", "sock", "task")
-
-    def __init__(self, slot: int, sock: socket.socket) -> None:
-        self.slot = slot
-        self.sock = sock
-        self.frames = Frames()
-        self.pid = 0
-        self.ready = False
-        self.doomed = False  # about to end: is given no more tasks
-        self.task: _Task | None = None
 
 
 class Processes(Executor):
@@ -72,9 +35,9 @@ class Processes(Executor):
     `threads` each (default: cores / workers). `memory_mb` limits how much a worker's address space may grow
     over that of an idle one. A worker is replaced after `recycle_after` tasks. Output of a ticket goes to
     `folder/logs/<ticket>.log`, at most `log_mb` of it. Worker i computes on `devices[i % len(devices)]`; unless
-    all are "cpu" (or with `fresh=True`) each worker is a process of its own instead of a fork. `preload` names
-    modules that are imported once, before the forks. Raises UsageError for impossible values, and where there
-    are no forks.
+    all are "cpu", each worker is a process of its own instead of a fork ("cpu:0" asks for that on the
+    processor). `preload` names modules that are imported once, before the forks. Raises UsageError for
+    impossible values, and where there are no forks.
     """
 
     def __init__(
@@ -87,7 +50,6 @@ class Processes(Executor):
         log_mb: float = LOG_MB,
         devices: Sequence[str] = ("cpu",),
         preload: Sequence[str] = ("torch",),
-        fresh: bool | None = None,
     ) -> None:
         if not hasattr(os, "fork") or not hasattr(socket, "send_fds"):
             raise UsageError("executor 'processes' needs Linux or macOS; use 'serial' (workers=0) here")
@@ -100,7 +62,7 @@ class Processes(Executor):
         self._settings = Settings(
             threads=threads or max(1, system.cores() // workers),
             devices=list(devices),
-            fresh=any(d != "cpu" for d in devices) or not system.LINUX if fresh is None else fresh,
+            fresh=any(d != "cpu" for d in devices) or not system.LINUX,
             memory_mb=memory_mb,
             recycle_after=recycle_after,
             folder=None if folder is None else str(Path(folder).absolute()),
@@ -111,9 +73,9 @@ class Processes(Executor):
         self._function: bytes | None = None
         self._server: ServerHandle | None = None
         self._selector = selectors.DefaultSelector()
-        self._workers: dict[int, _Worker] = {}
-        self._pending: deque[_Task] = deque()
-        self._tasks: dict[int, _Task] = {}
+        self._workers: dict[int, Worker] = {}
+        self._pending: deque[Task] = deque()
+        self._tasks: dict[int, Task] = {}
         self._events: list[Event] = []
         self._acknowledged = ""
         self._paused = False
@@ -140,7 +102,7 @@ class Processes(Executor):
         if ticket in self._tasks:
             raise UsageError(f"submit: ticket {ticket} is still outstanding")
         check_limit(time_limit)
-        task = _Task(ticket, payload, time_limit, attempt)
+        task = Task(ticket, payload, time_limit, attempt)
         self._tasks[ticket] = task
         self._pending.append(task)
         self._dispatch()
@@ -175,7 +137,7 @@ class Processes(Executor):
             return
         if task in self._pending:
             self._pending.remove(task)
-            self._fail(task, "killed", "killed on request before it began", retryable=True)
+            self._end(task.failed("killed", "killed on request before it began", retryable=True))
             return
         for worker in self._workers.values():
             if worker.task is task:
@@ -237,7 +199,7 @@ class Processes(Executor):
     def _hire(self, slot: int) -> None:
         if self._server is None:
             return
-        worker = _Worker(slot, self._server.hire(slot))
+        worker = Worker(slot, self._server.hire(slot))
         self._workers[slot] = worker
         self._selector.register(worker.sock, selectors.EVENT_READ, worker)
 
@@ -250,7 +212,7 @@ class Processes(Executor):
             if worker.ready and worker.task is None and not worker.doomed:
                 task = self._pending.popleft()
                 self._server.clock.set(worker.slot, task.limit)
-                if not send(worker.sock, pack(task.message())):  # it has just died: another will do it
+                if not send(worker.sock, task.message()):  # it has just died: another will do it
                     self._pending.appendleft(task)
                     worker.doomed = True
                     continue
@@ -273,12 +235,12 @@ class Processes(Executor):
             if key.data is None:
                 self._hear_server()
                 continue
-            worker: _Worker = key.data
+            worker: Worker = key.data
             if self._workers.get(worker.slot) is worker:  # not one that was buried in this very round
                 self._hear(worker)
         self._dispatch()
 
-    def _hear(self, worker: _Worker) -> None:
+    def _hear(self, worker: Worker) -> None:
         data = receive(worker.sock)
         if data is None:
             self._selector.unregister(worker.sock)  # the server will say how it died
@@ -287,7 +249,7 @@ class Processes(Executor):
         for message in worker.frames.feed(data):
             self._on_message(worker, message)
 
-    def _on_message(self, worker: _Worker, message: list[Any]) -> None:
+    def _on_message(self, worker: Worker, message: list[Any]) -> None:
         kind, value = message[:2]
         if kind == "ready":
             worker.ready, worker.pid = True, value
@@ -330,17 +292,16 @@ class Processes(Executor):
         """A worker has ended: its last words first, then its task, then another in its place."""
         worker = self._workers[slot]
         task = self._let_go(worker)
-        peak = peak_kb * 1024 / 1e6
         if task is not None:
-            cause, message, retryable = self._verdict(task, status, peak, reason)
-            self._fail(task, cause, message, retryable=retryable, peak_mb=peak)
+            memory = self._settings.memory_mb or system.machine_mb()
+            self._end(buried(task, status, peak_kb * 1024 / 1e6, reason, memory))
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= _TRIES:
                 self._give_up(f"a worker ended {_TRIES} times before it was ready ({reason or f'status {status}'})")
         self._hire(slot)
 
-    def _let_go(self, worker: _Worker) -> _Task | None:
+    def _let_go(self, worker: Worker) -> Task | None:
         """Read what a dead worker had sent, close its socket; its task if that has not ended."""
         while True:
             data = receive(worker.sock)
@@ -352,24 +313,9 @@ class Processes(Executor):
         task, worker.task = worker.task, None
         return task
 
-    def _verdict(self, task: _Task, status: int, peak: float, reason: str) -> tuple[str, str, bool]:
-        """Cause, message and whether to try again, from how the worker died."""
-        if reason == "limit":
-            return "time limit", f"still running after its time limit of {task.limit:g} s", False
-        if reason == "kill":
-            return "killed", "killed on request", True
-        code = os.waitstatus_to_exitcode(status)
-        if code >= 0:
-            return "killed", f"the task ended its process with exit code {code}", False
-        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
-        bound = self._settings.memory_mb or system.machine_mb()
-        if code == -signal.SIGKILL and bound and peak > 0.4 * bound:
-            return "killed", f"killed, probably memory (RSS {peak:.0f} of {bound:.0f} MB)", True
-        return "killed", f"killed by {name} (RSS {peak:.0f} MB)", -code in _OUTSIDE
-
-    def _fail(self, task: _Task, cause: str, message: str, *, retryable: bool, peak_mb: float = 0.0) -> None:
-        self._tasks.pop(task.ticket, None)
-        self._events.append(Failed(task.ticket, cause, message, "", retryable, peak_mb))
+    def _end(self, failed: Failed) -> None:
+        self._tasks.pop(failed.ticket, None)
+        self._events.append(failed)
 
     def _on_server_lost(self) -> None:
         """The server died: so did its workers. Their tasks are lost, and a new server is started."""
@@ -377,7 +323,7 @@ class Processes(Executor):
         ready = self._server is not None and self._server.ready
         words = self._bury_server()
         for task in lost:
-            self._fail(task, "killed", "the server of the worker processes died", retryable=True)
+            self._end(task.failed("killed", "the server of the worker processes died", retryable=True))
         self._failed_starts = 0 if ready else self._failed_starts + 1
         if self._failed_starts >= _TRIES:
             self._give_up(f"the server of the worker processes cannot be started\n{words}")

@@ -7,7 +7,6 @@ process that reads them. They go through a pipe and are never in a file.
 from __future__ import annotations
 
 import functools
-import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +20,7 @@ _DEEP = 6
 def pack_function(function: Any) -> bytes:
     """The function as bytes. Raises UsageError that names what in it cannot be sent to another process."""
     try:
-        data: bytes = cloudpickle.dumps(function, protocol=pickle.HIGHEST_PROTOCOL)
+        data: bytes = cloudpickle.dumps(function)
         return data
     except Exception as error:  # user objects raise anything when they are pickled
         place, why = _culprit(function, getattr(function, "__qualname__", type(function).__name__), error)
@@ -33,7 +32,7 @@ def pack_function(function: Any) -> bytes:
 
 def unpack_function(data: bytes) -> Any:
     """What `pack_function` made."""
-    return pickle.loads(data)  # noqa: S301 - our own bytes, from our own parent's pipe
+    return cloudpickle.loads(data)  # our own bytes, from our own parent's pipe
 
 
 def _culprit(value: Any, path: str, error: Exception, depth: int = 0) -> tuple[str, str]:

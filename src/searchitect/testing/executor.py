@@ -311,7 +311,8 @@ class ExecutorContract:
             (end,) = ends(collect(executor)).values()
         assert isinstance(end, Finished)
         attempt, device, threads, folder = end.result["context"]
-        assert (attempt, device, folder) == (3, "cpu", str(tmp_path))
+        assert (attempt, folder) == (3, str(tmp_path))
+        assert device.partition(":")[0] in ("cpu", "cuda", "mps")
         assert threads >= 1
 
     def test_output_goes_to_a_capped_log(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
