@@ -13,7 +13,7 @@ from searchitect.errors import UsageError
 
 AUGMENTATIONS = ("crop", "flip", "cutout", "mixup")
 LARGEST_CROPPED = 64  # pixels a side; what suits small pictures is not known to suit large ones
-LONG = 20  # epochs; shorter trainings lost 2 to 6 points by shifts (Fashion-MNIST, 8 epochs, one seed)
+LONG = 20  # epochs; shorter trainings lost 1 to 6 points by shifts (Fashion-MNIST, 8 epochs, one seed)
 
 
 class Recipe(msgspec.Struct, frozen=True):
