@@ -129,7 +129,7 @@ def finished_meta(**changes: Any) -> dict[str, Any]:
     drawing = (
         "Sequential\n├─ Conv2d(32, kernel 3)\n├─ Residual\n│  ├─ Conv2d(32, kernel 5)\n│  └─ Identity\n└─ Linear(10)"
     )
-    return meta(
+    about = meta(
         seconds={"search": 121.3, "finalize": 52.9, "budget": 180.0, "active": 174.6},
         stopped="budget",
         winner={
@@ -163,8 +163,8 @@ def finished_meta(**changes: Any) -> dict[str, Any]:
         verdict=verdict(),
         bundle="best",
         finalised=True,
-        **changes,
     )
+    return {**about, **changes}
 
 
 def many(count: int, seed: int = 0, **extra: Any) -> list[Trial]:

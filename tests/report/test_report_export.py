@@ -39,7 +39,8 @@ def test_every_trial_is_a_line(tmp_path):
 
 
 EVIL = [
-    "=cmd|'/C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=2", "  =3", "\x1b[0m=4", "＝5", "\u200b=6", "%0A=1", "|x",
+    "=cmd|'/C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=2", "  =3", "\x1b[0m=4", "＝5", "\u200b=6", "%0A=1",
+    "|x",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import base64
 import functools
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
 import report_fakes as fakes
@@ -13,7 +14,7 @@ from report_html import Page
 from searchitect.errors import StorageError
 from searchitect.records import Cause, Failure, Fidelity, State
 from searchitect.report import page, write_report
-from searchitect.report.snapshot import read
+from searchitect.report.snapshot import assemble
 
 READ = [("test_read", {"at": fakes.START + 170, "who": "finalize", "n": 360})]
 EVIL = (
@@ -227,8 +228,8 @@ def test_five_thousand_trials_stay_readable(tmp_path):
     assert len(rows) == 501
 
 
-def test_cells_sort_by_their_numbers(tmp_path):
-    snapshot = read(fakes.write(tmp_path / "s", fakes.meta(), [fakes.trial(0, 0.9), fakes.trial(1, None)]))
+def test_cells_sort_by_their_numbers():
+    snapshot = assemble(Path("s"), fakes.meta(), [fakes.trial(0, 0.9), fakes.trial(1, None)])
     table = page.trial_table(snapshot, {})
     assert [c for c, numeric in table.columns if numeric] == ["Trial", "accuracy", "Time"]
     assert [cell.sort for cell in table.rows[0]] == [0.0, None, 0.9, 10.0, None, None]
@@ -236,8 +237,8 @@ def test_cells_sort_by_their_numbers(tmp_path):
     assert table.rows[1][2].sort is None
 
 
-def test_finalists_are_sorted_and_marked(tmp_path):
-    table = page.finalist_table(read(fakes.write(tmp_path / "s", fakes.finished_meta(), [])))
+def test_finalists_are_sorted_and_marked():
+    table = page.finalist_table(assemble(Path("s"), fakes.finished_meta(), []))
     assert [[c.text for c in row[:6]] for row in table.rows] == [
         ["7", "98.50 %", "98.00 %", "99.00 %", "3", "chosen"],
         ["3", "98.00 %", "97.50 %", "98.50 %", "3", ""],
@@ -245,8 +246,8 @@ def test_finalists_are_sorted_and_marked(tmp_path):
     assert table.classes == ["winner", ""]
 
 
-def test_the_same_study_gives_the_same_page(tmp_path):
-    snapshot = read(fakes.write(tmp_path / "s", fakes.finished_meta(), fakes.many(20)))
+def test_the_same_study_gives_the_same_page():
+    snapshot = assemble(Path("s"), fakes.finished_meta(), fakes.many(20))
     assert page.render(snapshot, now=0.0) == page.render(snapshot, now=0.0)
 
 

@@ -32,6 +32,14 @@ def test_clean_limits_the_length():
     assert len(plain.clean("\x1b[0m" * 10**6 + "y", 20)) <= 20
 
 
+def test_what_cannot_be_text_is_left_out():
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert plain.clean(deep) == "…"
+    assert plain.clean(10**5000) == "…"
+
+
 def test_line_is_one_line():
     assert plain.line("a\nb\r\n\tc") == "a b c"
 
@@ -58,6 +66,7 @@ def test_numbers_that_are_not_finite():
     assert plain.finite("nan") is None
     assert plain.finite(10**400) is None
     assert plain.whole(True) is None
+    assert plain.whole(10**400) is None
     assert plain.whole(3) == 3
 
 

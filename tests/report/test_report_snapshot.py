@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import report_fakes as fakes
 
 from searchitect.errors import StorageError
-from searchitect.records import Objective, State
-from searchitect.report.snapshot import Clock, clock, read
+from searchitect.records import Fidelity, Objective, State
+from searchitect.report import page, terminal
+from searchitect.report.snapshot import Clock, assemble, clock, read
 
 
 def test_reads_a_finished_study(tmp_path):
@@ -32,19 +35,32 @@ def test_an_unfinished_study_has_no_verdict(tmp_path):
 
 
 @pytest.mark.parametrize("junk", [None, 7, "text", [], [1, {"x": 2}], {"a": {"b": []}}, True, -1.5])
-def test_any_type_in_meta_is_stood(tmp_path, junk):
-    about = dict.fromkeys(fakes.finished_meta(), junk)
-    found = read(fakes.write(tmp_path / "s", about, [fakes.trial(0, 0.9)]))
+def test_any_type_in_meta_is_stood(junk):
+    found = assemble(Path("s"), dict.fromkeys(fakes.finished_meta(), junk), [fakes.trial(0, 0.9)])
+    assert "<!DOCTYPE html>" in page.render(found)
+    assert terminal.render(found)
     assert found.verdict is None
     assert found.objectives == ()
     assert found.winner_trial is None
 
 
+@pytest.mark.parametrize("junk", [None, "text", [[]], {"x": {}}, float("nan"), 10**400])
+def test_any_type_within_meta_is_stood(junk):
+    about = fakes.finished_meta()
+    for name, value in about.items():
+        if isinstance(value, dict):
+            about[name] = {**dict.fromkeys(value, junk), **({"words": "better"} if name == "verdict" else {})}
+    about["finalists"] = [dict.fromkeys(about["finalists"][0], junk), junk]
+    found = assemble(Path("s"), about, [fakes.trial(0, 0.9)])
+    assert "<!DOCTYPE html>" in page.render(found)
+    assert terminal.render(found)
+
+
 @pytest.mark.parametrize("part", ["winner", "words"])
-def test_a_verdict_that_is_not_whole_is_none(tmp_path, part):
+def test_a_verdict_that_is_not_whole_is_none(part):
     about = fakes.finished_meta()
     about["verdict"][part] = "excellent"
-    assert read(fakes.write(tmp_path / "s", about, [])).verdict is None
+    assert assemble(Path("s"), about, []).verdict is None
 
 
 def test_infinite_intervals_survive(tmp_path):
@@ -53,6 +69,16 @@ def test_infinite_intervals_survive(tmp_path):
     verdict = read(fakes.write(tmp_path / "s", about, [])).verdict
     assert verdict.winner.low == float("-inf")
     assert verdict.winner.high == float("inf")
+
+
+@pytest.mark.parametrize("where", ["epochs", "decision"])
+def test_numbers_that_no_driver_writes_are_refused(where):
+    huge = 10**400
+    odd = fakes.trial(1, 0.5, decisions={"depth": huge}) if where == "decision" else fakes.trial(1, 0.5)
+    if where == "epochs":
+        odd = fakes.trial(1, 0.5, fidelity=Fidelity("train", huge))
+    with pytest.raises(StorageError, match="trial 1 holds a number beyond 63 bits"):
+        assemble(Path("s"), fakes.meta(), [fakes.trial(0, 0.5), odd])
 
 
 def test_steps_of_marked_trials_come_from_reports(tmp_path):

@@ -112,7 +112,7 @@ def progress_figure(curves: Sequence[Progress], axis: str) -> Markup:
         unit, name = next((u, f"{n} of searching") for least, u, n in UNITS if longest >= least)
     first = curves[0]
     last = max((c.ended if axis == "ended" else (c.seconds or 0.0)) / unit for c in curves)
-    x = svg.Scale(0.0, last or 1.0, LEFT, RIGHT)
+    x = svg.Scale(0.0, max(last, 1e-6), LEFT, RIGHT)
     y = svg.scale(_shown_range(curves), BOTTOM, TOP)
     arrow = "higher is better" if first.direction == "max" else "lower is better"
     frame = svg.Frame(x, y, HEIGHT, name, f"{name_of(first.metric)} ({arrow})", "", first.metric)

@@ -6,6 +6,7 @@ All text of the study is cleaned and escaped; the template escapes by itself, an
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 import time
@@ -55,22 +56,28 @@ def write_report(folder: Path | str) -> Path:
 
 def render(snapshot: Snapshot, now: float | None = None) -> str:
     """The page as text."""
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(plural=plain.plural, unbroken=_unbroken)
+    style, script, template = _parts()
     policy = (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return environment.from_string(_asset("report.html")).render(
+    return template.render(
         policy=policy,
         style=Markup(style),
         script=Markup(script),
         written=plain.show_time(time.time() if now is None else now),
         **content(snapshot),
     )
+
+
+@functools.cache
+def _parts() -> tuple[str, str, jinja2.Template]:
+    """The page's own style, script and template."""
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(plural=plain.plural, unbroken=_unbroken)
+    return _asset("report.css"), _asset("report.js"), environment.from_string(_asset("report.html"))
 
 
 def _asset(name: str) -> str:

@@ -29,7 +29,10 @@ def clean(value: Any, limit: int = 300) -> str:
 
     Line ends and tabs stay. What is longer than `limit` characters ends in "…".
     """
-    text = value if isinstance(value, str) else str(value)
+    try:
+        text = value if isinstance(value, str) else str(value)
+    except (ValueError, RecursionError):  # a number of too many digits, lists nested too deeply
+        return "…"
     text = _TERMINAL.sub("", text[: 4 * limit + 1000]).replace("\r\n", "\n")
     text = "".join(c for c in text if c in "\n\t" or _shows(c))
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -66,8 +69,8 @@ def finite(value: Any) -> float | None:
 
 
 def whole(value: Any) -> int | None:
-    """A whole number, else None."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A whole number of at most 63 bits, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63 else None
 
 
 def mapping(value: Any) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from searchitect.errors import UsageError
+from searchitect.errors import StorageError, UsageError
 from searchitect.records import Objective, Score, State, Trial, Verdict, objectives
 from searchitect.report.plain import finite, items, line, mapping, number, whole
 from searchitect.store import Note, Store
@@ -64,19 +64,45 @@ def read(folder: Path | str) -> Snapshot:
     """Read a study, which may be running. Raises StorageError for what is not a study."""
     folder = Path(folder)
     with Store.open(folder) as store:
-        meta = store.meta
-        trials = store.trials()
-        notes = store.notes()
-        finalists = _finalists(meta.get("finalists"))
-        winner = mapping(meta.get("winner"))
-        numbers = [winner.get("trial"), *(f.trial for f in finalists)]
-        asked = {n for n in numbers[:LOOKED_AT] if isinstance(n, int)}
-        without = [t.number for t in trials if t.number in asked and not (t.measurement and t.measurement.curve)]
+        found = assemble(folder, store.meta, store.trials(), store.notes())
+        asked = {found.winner_trial, *(f.trial for f in found.finalists[:LOOKED_AT])}
+        without = [t.number for t in found.trials if t.number in asked and not (t.measurement and t.measurement.curve)]
         reports = {n: tuple({"step": float(s), **m} for s, m in store.reports(n)) for n in without}
+    return msgspec.structs.replace(found, reports=reports)
+
+
+def assemble(folder: Path, meta: dict[str, Any], trials: list[Trial], notes: Sequence[Note] = ()) -> Snapshot:
+    """A snapshot from what was read, without steps of single trials.
+
+    Raises StorageError for a trial that no driver writes: whole numbers beyond 63 bits, with which one cannot
+    calculate.
+    """
+    for trial in trials:
+        if not all(-_MOST < n < _MOST for n in _whole_numbers(trial)):
+            raise StorageError(f"{folder}: trial {trial.number} holds a number beyond 63 bits: not written by us")
     return Snapshot(
-        folder, meta, _objectives(meta.get("objectives")), trials, notes, _verdict(meta.get("verdict")), finalists,
-        winner, reports,
-    )  # fmt: skip
+        folder,
+        meta,
+        _objectives(meta.get("objectives")),
+        trials,
+        list(notes),
+        _verdict(meta.get("verdict")),
+        _finalists(meta.get("finalists")),
+        mapping(meta.get("winner")),
+        {},
+    )
+
+
+_MOST = 1 << 63
+
+
+def _whole_numbers(trial: Trial) -> Iterator[int]:
+    fidelity = trial.proposal.fidelity
+    yield from (fidelity.epochs, fidelity.resolution or 0, trial.attempts, trial.worker or 0, trial.source or 0)
+    yield from (trial.seed, trial.proposal.draw, *trial.proposal.parents)
+    if trial.measurement is not None:
+        yield trial.measurement.epochs
+    yield from (v for v in trial.architecture.decisions.values() if isinstance(v, int))
 
 
 def _objectives(texts: Any) -> tuple[Objective, ...]:
@@ -137,6 +163,11 @@ def _score(value: Any) -> Score | None:
     return Score(mean, low, high, whole(body.get("n")) or len(values), values)
 
 
+def moment(stamp: float | None) -> float | None:
+    """UTC seconds since 1970 if they can be a time, else None."""
+    return stamp if stamp is not None and abs(stamp) < 1e12 else None
+
+
 class Clock:
     """UTC seconds to active seconds: the time between two sessions of a study does not count.
 
@@ -166,4 +197,4 @@ def clock(snapshot: Snapshot) -> Clock:
     signs = [n.time for n in snapshot.notes]
     for trial in snapshot.trials:
         signs.extend(t for t in (trial.started, trial.finished) if t is not None)
-    return Clock(sessions, [t for t in signs if finite(t) is not None])
+    return Clock([t for t in sessions if moment(t) is not None], [t for t in signs if moment(t) is not None])

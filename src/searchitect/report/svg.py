@@ -98,20 +98,21 @@ def _log(value: float) -> float:
 
 
 def _round_step(width: float) -> float:
-    size = 10.0 ** math.floor(math.log10(width)) if width > 0 and math.isfinite(width) else 1.0
+    size = 10.0 ** math.floor(math.log10(width)) if 1e-300 < width < math.inf else 1.0
     return next((m * size for m in (1, 2, 5) if m * size >= width * 0.999), 10 * size)
 
 
-def scale(
-    values: Iterable[float], start: float, end: float, *, pad: float = 0.06, log: bool = False, least: float = 0.0
-) -> Scale:
-    """A scale that holds all finite values with some room; a single value gets room around it."""
-    known = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+def scale(values: Iterable[float], start: float, end: float, *, pad: float = 0.06, log: bool = False) -> Scale:
+    """A scale that holds all values within ±1e300, with some room; a single value gets room around it."""
+    known = [v for v in values if abs(v) <= 1e300] or [0.0, 1.0]
     low, high = min(known), max(known)
     if log and low > 0:
-        low, high = low / 1.15, high * 1.15
-        return Scale(low, high, start, end, True)
-    room = max(pad * (high - low), least) or abs(high) * 0.05 or 0.5
+        return Scale(low / 1.15, high * 1.15, start, end, True)
+    spread = high - low
+    if spread <= 1e-9 * abs(high) or spread < 1e-300:
+        room = abs(high) * 0.05 if abs(high) > 1e-100 else 0.5
+    else:
+        room = pad * spread
     return Scale(low - room, high + room, start, end)
 
 

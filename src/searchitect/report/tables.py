@@ -26,7 +26,7 @@ from searchitect.records import (
     goals,
     losses,
 )
-from searchitect.report.snapshot import ENDED
+from searchitect.report.snapshot import ENDED, moment
 
 AXES = ("epoch", "step", "iteration")  # what a curve's entries may call their position
 NOT_SHOWN = frozenset({*AXES, "lr", "seconds"})
@@ -65,12 +65,13 @@ def progress_curve(
     if goal is None:
         return []
     ended = [t for t in trials if t.state in ENDED]
-    order = sorted(ended, key=lambda t: (math.inf if t.finished is None else t.finished, t.number))
+    order = sorted(ended, key=lambda t: (math.inf if moment(t.finished) is None else t.finished, t.number))
     groups: dict[Fidelity, list[tuple[tuple[float, ...], Point]]] = {}
     seconds = None
     for position, trial in enumerate(order, 1):
-        if trial.finished is not None and clock is not None:
-            seconds = clock(trial.finished)
+        time = moment(trial.finished)
+        if clock is not None and time is not None:
+            seconds = clock(time)
         loss = usable(trial, objectives)
         if loss is not None:
             point = Point(trial.number, position, seconds, trial.value(goal.metric) or 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import Any, Literal
 
@@ -150,9 +151,10 @@ def folder_word(snapshot: Snapshot) -> str:
 
 
 def export_command(snapshot: Snapshot) -> str:
-    """What writes all trials as a CSV file."""
-    folder = line(snapshot.folder, 300)
-    return f'python -c "from searchitect.report import export_csv; export_csv({folder!r}, {"trials.csv"!r})"'
+    """What writes all trials as a CSV file, as words for a shell."""
+    folder = json.dumps(line(snapshot.folder, 300))
+    code = f'from searchitect.report import export_csv; export_csv({folder}, "trials.csv")'
+    return f"python -c {shlex.quote(code)}"
 
 
 def setup_facts(snapshot: Snapshot) -> list[Fact]:
