@@ -290,3 +290,10 @@ def test_nodes_made_by_hand_are_checked_too():
     with pytest.raises(SpaceError, match="not an import path"):
         Layer("os system", {})
     assert repr(one_of(1, 2, name="a")) == "<Choice 'a'>"
+
+
+def test_a_name_at_the_root_begins_every_path():
+    inner = one_of(L.Dropout(real(0, 1, name="p")), L.SiLU())
+    assert sorted(Space(named("net", L.Sequential(inner))).by_name) == ["net.0", "net.0.Dropout.p"]
+    assert sorted(Space(one_of(L.ReLU(), L.SiLU(), name="act")).by_name) == ["act"]
+    assert sorted(Space(one_of(L.ReLU(), L.SiLU())).by_name) == ["choice"]

@@ -47,7 +47,7 @@ class Compiled:
         self._tie_depth = 0
         self._tied: set[str] = set()  # decisions that were met below a tie
         try:
-            self.template, self.roots = self._walk(root, "")
+            self.template, self.roots = self._walk(root, getattr(root, "label", None) or "")
             layers, depth = _extent(root, {})
         except RecursionError:
             raise _too_deep(root, "the root") from None
