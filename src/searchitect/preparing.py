@@ -57,6 +57,7 @@ class Prepared:
     data_facts: dict[str, Any] = field(default_factory=dict)
     baseline_architecture: Architecture | None = None
     baseline_factory: Callable[[], nn.Module] | None = None
+    given_facts: dict[str, Any] = field(default_factory=dict)  # sample and outputs, for `evaluate`
 
     def feasible(self, architecture: Architecture) -> bool:
         """Whether it can be built and keeps the limits known from the plan alone."""
@@ -86,15 +87,16 @@ def prepare(settings: Settings, given: Given) -> Prepared:
     recipe = _recipe(settings, raw, len(train))
     evaluator = TrainEvaluator(space, kept, train, validation, recipe, [o.metric for o in aims], factory)
     _check_metrics(evaluator, raw)
+    costs = evaluator.costs()
     facts = {
         "source": _source(settings, given), "fingerprint": raw.fingerprint(), "kind": raw.kind, "task": raw.task,
         "shape": list(raw.shape), "classes": list(raw.classes) if raw.classes else None, "outputs": raw.outputs,
         "splits": {"train": len(train), "validation": len(validation), "test": len(splits.test)},
-        "notes": [*raw.notes, *splits.notes],
+        "notes": [*raw.notes, *splits.notes, *evaluator.notes],
     }  # fmt: skip
     return Prepared(
         settings, space, why, aims, evaluator, usual_epochs(len(train), recipe.batch_size), workers, threads, device,
-        evaluator.costs(), kept, part(raw, splits, "test"), facts, architecture, factory,
+        costs, kept, part(raw, splits, "test"), facts, architecture, factory,
     )  # fmt: skip
 
 
@@ -114,6 +116,7 @@ def _with_function(
     return Prepared(
         settings, space[0], space[1], aims, evaluator, settings.epochs or 1, *machine, costs,
         baseline_architecture=baseline[1], baseline_factory=baseline[0],
+        given_facts={"sample": None if sample is None else list(sample), "outputs": outputs},
     )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ import torch
 
 from searchitect.errors import DataError, UsageError
 from searchitect.training import arrange as arrange_module
-from searchitect.training.arrange import Table
 from searchitect.training.data import RawData, load
+from searchitect.training.table import Table
 
 
 def numbers(*shape: int) -> np.ndarray:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from searchitect.errors import DataError
-from searchitect.training.arrange import Table
 from searchitect.training.data import load
 from searchitect.training.preprocess import MOST_LEVELS, Preprocess
+from searchitect.training.table import Table
 from searchitect.training.tensors import prepare
 
 RNG = np.random.default_rng(0)

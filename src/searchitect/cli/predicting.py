@@ -60,8 +60,8 @@ def read_rows(data: str, target: str | None) -> Any:
         return _csv_rows(path)
     if path.suffix == ".npz":
         return _npz_rows(path, target)
-    from searchitect.training.arrange import Table
     from searchitect.training.readers import read
+    from searchitect.training.table import Table
 
     found = read(data, target)
     x = found.x if found.x_test is None else found.x_test

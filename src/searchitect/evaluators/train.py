@@ -56,6 +56,7 @@ class TrainEvaluator(Evaluator):
         self.scored = tuple(dict.fromkeys([*usual, *(m for m in metrics if m not in BESIDE)]))
         self.beside = tuple(m for m in metrics if m in BESIDE)
         self.baseline = baseline
+        self.notes: tuple[str, ...] = ()  # what preparing the training rows had to say
         self._prepared: dict[str, TrainData] = {}
         self._costs: Costs | None = None
 
@@ -72,7 +73,8 @@ class TrainEvaluator(Evaluator):
         """The tensors; preprocessing is fitted on the rows that are trained on."""
         if rows not in self._prepared:
             if rows == "train":
-                self._prepared[rows] = prepare(self.raw, self.train, self.validation)[0]
+                self._prepared[rows], fixed = prepare(self.raw, self.train, self.validation)
+                self.notes = fixed.notes
             else:
                 self._prepared[rows] = prepare(self.raw, np.sort(np.concatenate([self.train, self.validation])))[0]
         return self._prepared[rows]
@@ -83,8 +85,9 @@ class TrainEvaluator(Evaluator):
         costs = self._cost_numbers(task, model)
         began = time.monotonic()
         scoring = data.x_eval is not None
+        recipe = self.recipe if scoring else msgspec.structs.replace(self.recipe, early_stop=None)
         result = fit(
-            model, data, self.recipe, epochs=task.epochs, seed=derive(task.seed, "training"), device=live.device,
+            model, data, recipe, epochs=task.epochs, seed=derive(task.seed, "training"), device=live.device,
             report=lambda step, numbers: live.report({"step": step, **numbers}), should_stop=live.should_stop,
             metrics=self.scored if scoring else None,
             checkpoint=Path(task.checkpoint) if task.checkpoint else None,

@@ -10,17 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from searchitect.training.arrange import Table
     from searchitect.training.data import RawData, limited, load
     from searchitect.training.loop import FitResult, fit
     from searchitect.training.meters import as_number, check_metrics, latency_ms, parameters, predict, score
     from searchitect.training.preprocess import Preprocess
     from searchitect.training.recipe import Recipe, recipe_for
     from searchitect.training.split import Splits, part
+    from searchitect.training.table import Table
     from searchitect.training.tensors import TrainData, prepare
 
 _PLACES = {
-    "arrange": ("Table",),
+    "table": ("Table",),
     "data": ("RawData", "limited", "load"),
     "loop": ("FitResult", "fit"),
     "meters": ("as_number", "check_metrics", "latency_ms", "parameters", "predict", "score"),

@@ -9,11 +9,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 
 from searchitect.errors import DataError, UsageError
+from searchitect.training.columns import frame_table
+from searchitect.training.table import Features, Table
 
 CHANNELS = (1, 2, 3, 4)  # a last or second axis this short is the channel axis
 LAYOUTS: dict[str, tuple[Literal["image", "sequence", "table"], int]] = {
@@ -21,34 +23,6 @@ LAYOUTS: dict[str, tuple[Literal["image", "sequence", "table"], int]] = {
     "NCT": ("sequence", 3), "NTC": ("sequence", 3), "NT": ("sequence", 2), "NF": ("table", 2),
 }  # fmt: skip
 GUESS_WIDTH, GUESS_BATCH = 32, 32  # a forecast of memory assumes one layer this wide at full resolution
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Columns of N rows: `numeric` (N, a) float64 with NaN for missing, `categorical` (N, b) text with "" for
-    missing. `names` are the numeric ones, then the categorical ones."""
-
-    numeric: np.ndarray
-    categorical: np.ndarray
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.numeric)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
-        return len(self.numeric), self.numeric.shape[1] + self.categorical.shape[1]
-
-    def __getitem__(self, rows: Any) -> Table:
-        return Table(self.numeric[rows], self.categorical[rows], self.names)
-
-    def parts(self) -> tuple[np.ndarray, np.ndarray]:
-        """The two arrays."""
-        return self.numeric, self.categorical
-
-
-Features: TypeAlias = "np.ndarray | Table"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +53,6 @@ def arrange(
     if layout is not None and layout not in LAYOUTS:
         raise UsageError(f"layout={layout!r} is not known; use one of {', '.join(LAYOUTS)}")
     if hasattr(value, "dtypes") and hasattr(value, "columns"):
-        from searchitect.training.columns import frame_table
-
         value = frame_table(value, what)
     if not isinstance(value, Table):
         value = _array(value, what)

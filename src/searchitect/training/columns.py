@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from searchitect.errors import DataError, UsageError
-from searchitect.training.arrange import Table
+from searchitect.training.table import Table
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 MOSTLY = 0.9  # a column with at least this share of numbers is numeric, and the rest are mistakes

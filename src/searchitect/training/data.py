@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from searchitect.errors import DataError, UsageError
-from searchitect.training.arrange import Arranged, Features, Table, arrange
+from searchitect.training.arrange import Arranged, arrange
 from searchitect.training.readers import Found, read
 from searchitect.training.split import stratified_part
+from searchitect.training.table import Features, Table
 from searchitect.training.targets import Targets, encode, read_targets
 
 if TYPE_CHECKING:

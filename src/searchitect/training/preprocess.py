@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from searchitect.errors import DataError
-from searchitect.training.arrange import Features, Table, arrange
+from searchitect.training.arrange import arrange
 from searchitect.training.data import RawData
 from searchitect.training.readers import read_x
+from searchitect.training.table import Features, Table
 
 MOST_LEVELS = 64  # rarer levels of a text column share one column
 CLIP = 10.0  # standardised numbers of a table stay within ±10: one wild cell must not rule a batch

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from searchitect.errors import DataError, UsageError
-from searchitect.training.arrange import Table, memory_bytes
+from searchitect.training.arrange import memory_bytes
 from searchitect.training.columns import read_csv, read_csv_features
+from searchitect.training.table import Table
 
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}

@@ -9,7 +9,7 @@ import numpy as np
 
 from searchitect.errors import DataError, UsageError
 from searchitect.seeds import stream
-from searchitect.training.arrange import Features, Table
+from searchitect.training.table import Features, Table
 
 if TYPE_CHECKING:
     from searchitect.training.data import RawData
