@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -43,7 +44,8 @@ class Interrupts:
                 raise KeyboardInterrupt
             return
         self.name = signal.Signals(number).name
+        text = f"{self.name}: stopping in order; the study can be resumed"
         if number == signal.SIGINT:
-            self._say("finishing: the running step ends, then results are written; press Ctrl-C again to stop now")
-        else:
-            self._say(f"{self.name}: stopping in order; the study can be resumed")
+            text = "finishing: the running step ends, then results are written; press Ctrl-C again to stop now"
+        with suppress(Exception):  # the terminal may be gone, which is what SIGHUP says
+            self._say(text)

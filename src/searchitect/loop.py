@@ -399,9 +399,8 @@ class Loop:
         last = tuple(self.sessions.get(trial.number, ()))
         failure = Failure(cause, event.message, event.traceback, event.retryable)
         partial = Measurement({}, curve=last) if last else None
-        self._finish(
-            msgspec.structs.replace(trial, state=State.FAILED, failure=failure, measurement=partial), trial.attempts
-        )
+        failed = msgspec.structs.replace(trial, state=State.FAILED, failure=failure, measurement=partial)
+        self._finish(failed, trial.attempts)
 
     def _finish(self, trial: Trial, attempt: int = 0) -> None:
         """Record, then tell; then whoever waited for this result."""
@@ -484,11 +483,8 @@ class Loop:
         if not self.forecast_given and len(self.durations) >= 2:
             self.forecast_given = True
             usual = statistics.median(self.durations)
-            more = None if left is None else int(left * self.executor.slots / max(usual, 1e-3))
-            facts = {
-                "seconds_per_trial": usual,
-                "trials": self.measured + (more if more is not None else trials_left or 0),
-            }
+            more = trials_left or 0 if left is None else int(left * self.executor.slots / max(usual, 1e-3))
+            facts = {"seconds_per_trial": usual, "trials": self.measured + more}
             self.store.note("forecast", facts)
             self.announcer.forecast(facts)
 

@@ -102,7 +102,7 @@ class Manual:
     def tell(self, trial: Trial, **metrics: float) -> None:
         """What was measured: every objective by name. Raises UsageError for a trial that is not out."""
         numbers = {name: float(value) for name, value in metrics.items()}
-        seconds = max(0.0, time.time() - (trial.started or time.time()))
+        seconds = self._loop.clock() - self._loop.begun.get(trial.number, self._loop.clock())
         self._settle(Finished(trial.number, {"metrics": numbers, "seconds": seconds}))
 
     def tell_failed(self, trial: Trial, message: str, cause: str = Cause.USER_CODE) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from searchitect.preparing import Prepared
 from searchitect.probing import seconds_per_epoch
 from searchitect.records import Fidelity, State, Trial, candidates, losses
 from searchitect.seeds import derive
-from searchitect.space import Architecture
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy
 
@@ -39,7 +38,6 @@ class Session:
     store: Store
     observer: Observer
     began: float
-    enqueued: list[Architecture] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.settings = self.prepared.settings
@@ -74,10 +72,15 @@ class Session:
         Raises StudyFailedError when the search cannot go on.
         """
         self.checkpoints.mkdir(exist_ok=True)
+        for leftover in self.checkpoints.glob(".*"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
         try:
             with Interrupts(self.observer.message) as interrupts, self._executor() as executor:
                 executor.start(self.prepared.evaluator)
                 fidelities = self._fidelities(executor, interrupts)
+                if fidelities is None:
+                    self.store.set_meta(stopped="interrupted")
+                    return interrupts.name
                 loop = self._loop(executor, interrupts, fidelities)
                 self._enqueue(loop, fidelities)
                 stopped = loop.run()
@@ -100,9 +103,9 @@ class Session:
             folder=self.folder, devices=(prepared.device,),
         )  # fmt: skip
 
-    def _fidelities(self, executor: Executor, interrupts: Interrupts) -> budget.Fidelities:
+    def _fidelities(self, executor: Executor, interrupts: Interrupts) -> budget.Fidelities | None:
         """Epochs in the search and in the end. With a budget they follow from probe trainings: an event,
-        stored once and never recomputed."""
+        stored once and never recomputed. None when a signal cut the probes short: they say nothing then."""
         stored = self.store.meta.get("fidelities")
         if stored is not None:
             return msgspec.convert(stored, budget.Fidelities)
@@ -113,6 +116,8 @@ class Session:
             found = budget.Fidelities(epochs, 1.0, epochs, 0.0 if total is None else 0.3 * total)
         else:
             candidate, self.baseline_epoch = seconds_per_epoch(prepared, executor, interrupts)
+            if interrupts():
+                return None
             found = budget.choose(
                 total, self.elapsed, candidate, self.baseline_epoch, prepared.full_epochs, prepared.workers,
                 settings.seeds, settings.epochs,
@@ -128,11 +133,13 @@ class Session:
     def _loop(self, executor: Executor, interrupts: Interrupts, fidelities: budget.Fidelities) -> Loop:
         settings, prepared = self.settings, self.prepared
         feasible = prepared.feasible if prepared.costs is not None else None
-        chosen = self.store.meta["strategy"]
+        name, options = settings.strategy, dict(self.store.meta["strategy"]["options"])
+        if name == "auto":  # only in a new study, whose file we have just written
+            name = self.store.meta["strategy"]["name"]
         setting = Setting(
             prepared.space, prepared.objectives, settings.seed, self._fidelity(fidelities), feasible
         )  # fmt: skip
-        strategy = make_strategy(chosen["name"], setting, dict(chosen["options"]))
+        strategy = make_strategy(name, setting, options)
         limits = Limits(trials=settings.trials, time_limit=settings.time_limit)
         if self.end is not None:
             limits.deadline = self.end - fidelities.reserve
@@ -147,11 +154,15 @@ class Session:
         return Fidelity(self.prepared.evaluator.kind, fidelities.epochs, fidelities.data)
 
     def _enqueue(self, loop: Loop, fidelities: budget.Fidelities) -> None:
-        """A new study begins with the hand-made network, if it keeps the limits: the search must find at least that."""
+        """A new study begins with the hand-made network, if it keeps the limits: the search must find at least that.
+        Then comes what the user left to be tried; it leaves that list in the same transaction."""
         baseline = self.prepared.baseline_architecture
         first = [baseline] if baseline is not None and not loop.trials and self.prepared.feasible(baseline) else []
-        for architecture in [*first, *self.enqueued]:
-            loop.enqueue(architecture, self._fidelity(fidelities))
+        wanted = [self.prepared.space.architecture(d) for d in self.store.meta.get("enqueued") or ()]
+        with self.store.transaction():
+            for architecture in [*first, *wanted]:
+                loop.enqueue(architecture, self._fidelity(fidelities))
+            self.store.set_meta(enqueued=[])
 
     def _payload(self, trial: Trial) -> dict[str, Any]:
         fidelity = trial.proposal.fidelity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import shutil
 import time
 from collections.abc import Iterable
@@ -17,6 +18,9 @@ from searchitect.records import Objective, State, Trial, Verdict, best, front, j
 from searchitect.settings import Settings, from_mapping
 from searchitect.space import Architecture, Space
 from searchitect.store import Store
+
+
+log = logging.getLogger(__name__)
 
 
 def search(
@@ -69,7 +73,7 @@ def resume(
     the file named by `code`). changes: `budget=` and `trials=` extend it; `takeover=True` takes the lock of a
     dead driver on another machine; `allow_data_change=True` goes on with other data.
     """
-    from searchitect.opening import check_same, read_back
+    from searchitect.opening import CODE, check_same, read_back
     from searchitect.preparing import Given, prepare
 
     began = time.monotonic()
@@ -80,15 +84,17 @@ def resume(
         meta = dict(reader.meta)
     chosen = read_back(meta, given, code, changes)
     prepared = prepare(chosen, given)
-    check_same(meta, prepared, allow)
+    notes = check_same(meta, prepared, allow)
     with Store.open(Path(path), write=True, takeover=takeover) as store:
         store.set_meta(
             budget_seconds=chosen.budget_seconds, trials_limit=chosen.trials,
-            settings=dict(meta["settings"]) | {k: v for k, v in changes.items() if v is not None},
+            settings=dict(meta["settings"]) | {k: v for k, v in changes.items() if v is not None and k not in CODE},
         )  # fmt: skip
-        wanted = [prepared.space.architecture(decisions) for decisions in store.meta.get("enqueued") or ()]
-        store.set_meta(enqueued=[])
-        _drive(store, prepared, observer or Observer(), began, wanted)
+        watcher = observer or Observer()
+        for text in notes:
+            store.note("resume", {"text": text})
+            watcher.message(text)
+        _drive(store, prepared, watcher, began)
     return Study(Path(path))
 
 
@@ -109,22 +115,28 @@ def _start(folder: Path, prepared: Any, observer: Observer, began: float, enqueu
     for architecture in enqueued:
         prepared.space.validate(architecture)
     observer.plan(meta)
-    with Store.create(folder, meta) as store:
-        _drive(store, prepared, observer, began, enqueued)
+    with Store.create(folder, meta | {"enqueued": [dict(a.decisions) for a in enqueued]}) as store:
+        _drive(store, prepared, observer, began)
     return Study(folder)
 
 
-def _drive(store: Store, prepared: Any, observer: Observer, began: float, enqueued: list[Architecture]) -> None:
+def _drive(store: Store, prepared: Any, observer: Observer, began: float) -> None:
     """Run one session and leave the report, whatever happened."""
     from searchitect.report import write_report
     from searchitect.session import Session
 
     folder = Path(store.folder)
     try:
-        signal = Session(prepared, store, observer, began, enqueued).run()
+        signal = Session(prepared, store, observer, began).run()
     finally:
-        write_report(folder)
-    observer.end(Study(folder).summary() | {"signal": signal})
+        try:
+            write_report(folder)
+        except Exception as error:  # what was found is in the study; the page can be made again from it
+            log.warning("the report was not written (%s: %s); try `searchitect report`", type(error).__name__, error)
+    try:
+        observer.end(Study(folder).summary() | {"signal": signal})
+    except OSError as error:  # whoever watched is gone; the study is not concerned
+        log.info("the end could not be shown: %s", error)
 
 
 class Study:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ def run_tasks(
     attempts = dict.fromkeys(range(len(tasks)), 1)
     for i, payload in enumerate(payloads):
         executor.submit(FIRST_TICKET + i, payload, time_limit=time_limit)
-    stopping, waited = False, 0.0
+    killing: float | None = None  # the monotonic clock from which what still runs is killed
     while len(answers) < len(tasks):
         for event in executor.wait(0.25):
             i = event.ticket - FIRST_TICKET
@@ -37,21 +38,19 @@ def run_tasks(
                 answers[i] = msgspec.convert(event.result, Outcome)
                 each(len(answers))
             elif isinstance(event, Failed):
-                if event.retryable and attempts[i] <= RETRIES and not stopping:
+                if event.retryable and attempts[i] <= RETRIES and killing is None:
                     attempts[i] += 1
                     executor.submit(event.ticket, payloads[i], time_limit=time_limit, attempt=attempts[i])
                     continue
                 answers[i] = event
                 each(len(answers))
-        if interrupt() and not stopping:
-            stopping = True
+        if interrupt() and killing is None:
+            killing = time.monotonic() + grace
             for i in attempts:
                 executor.stop(FIRST_TICKET + i)
-        if stopping:
-            waited += 0.25
-            if waited >= grace:
-                for i in set(attempts) - set(answers):
-                    executor.kill(FIRST_TICKET + i)
+        if killing is not None and time.monotonic() >= killing:
+            for i in set(attempts) - set(answers):
+                executor.kill(FIRST_TICKET + i)
     return [answers[i] for i in range(len(tasks))]
 
 
