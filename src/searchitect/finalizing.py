@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +16,16 @@ import torch
 from torch import nn
 
 from searchitect import budget
-from searchitect.errors import SearchitectError
-from searchitect.evaluators import TrainEvaluator
+from searchitect.errors import TrialError, UsageError
+from searchitect.evaluators import FunctionEvaluator, TrainEvaluator
 from searchitect.evaluators.base import Outcome, Task
-from searchitect.evaluators.train import load_weights
+from searchitect.evaluators.train import BESIDE, load_weights
 from searchitect.executors import Executor, Failed
 from searchitect.finalize import FinalContext, FinalPlan, FinalResult, plan_finals, run_stages, write_bundle
 from searchitect.finalize.items import item_values
 from searchitect.interrupts import Interrupts
 from searchitect.loop import Loop, weights_path
+from searchitect.nets import build
 from searchitect.observer import Progress
 from searchitect.records import Objective, Trial, candidates, goals, losses
 from searchitect.seeds import derive
@@ -43,7 +46,8 @@ def finalize(
 ) -> None:
     """Stage A, stage B, one look at the test data, verdict and bundle; all of it written to the study.
 
-    Interrupted, it leaves the bundle of the best weights so far, marked as not finalised.
+    Interrupted, it leaves the bundle of the best weights so far, marked as not finalised; what an earlier session
+    had finalised stays.
     """
     began = time.monotonic()
     plan = _plan(session, loop, fidelities)
@@ -58,27 +62,38 @@ def finalize(
     for note in result.notes:
         session.store.note("finalize", {"text": note})
     session.note_seconds(finalize=time.monotonic() - began)
-    session.store.set_meta(
-        finalists=[standing.plain() for standing in result.standings], finalised=result.finalised,
-        verdict=None if result.verdict is None else msgspec.to_builtins(result.verdict),
-    )  # fmt: skip
-    if result.winner is None or result.weights is None or not result.finalised:
-        leave_best_so_far(session, loop)
-    else:
-        _leave_winner(session, executor, result)
-    for path in folder.glob("final-*.safetensors"):
-        path.unlink()
+    try:
+        if result.finalised or not session.store.meta.get("finalised"):
+            session.store.set_meta(
+                finalists=[standing.plain() for standing in result.standings], finalised=result.finalised,
+                verdict=None if result.verdict is None else msgspec.to_builtins(result.verdict),
+            )  # fmt: skip
+        if result.finalised:
+            _leave_winner(session, executor, result, plan.stage_b_seeds[0])
+        else:
+            leave_best_so_far(session, loop)
+    finally:
+        for path in folder.glob("final-*.safetensors"):
+            path.unlink()
 
 
 def leave_best_so_far(session: Session, loop: Loop) -> None:
-    """The bundle of the best trial's weights, marked as not finalised; nothing where there are none."""
+    """The bundle of the best trial's weights, marked as not finalised; nothing where there are none.
+
+    What an earlier session had finalised is worth more, and is kept.
+    """
     best = loop.incumbent
+    if session.store.meta.get("finalised"):
+        session.store.note("finalize", {"text": "the verdict and the bundle of the session before were kept"})
+        return
     if best is None:
         return
     path = weights_path(session.checkpoints, best.number)
     _note_winner(session, best, best.proposal.fidelity.epochs)
     if path.exists():
-        _bundle(session, best, path, finalised=False)
+        with _noting(session):
+            inputs = _inputs(session, False)
+            _bundle(session, best, _network(session, best, path, best.seed, inputs), inputs, finalised=False)
 
 
 # -- plan ------------------------------------------------------------------------------------------------
@@ -89,12 +104,13 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
     prepared, settings = session.prepared, session.settings
     pool = sorted(candidates(loop.trials.values(), prepared.objectives), key=partial(_rank, prepared.objectives))
     left = None if session.end is None else max(1.0, session.end - time.monotonic() - BUNDLE_SECONDS)
+    slowest = max(map(epoch_seconds, pool)) if _baseline(session) is not None else 0.0
     more_rows = 1.0
     if isinstance(prepared.evaluator, TrainEvaluator):
         more_rows = 1.0 + len(prepared.evaluator.validation) / len(prepared.evaluator.train)
 
     def seconds(trial: Trial | None, epochs: int, all_rows: bool) -> float:
-        per_epoch = session.baseline_epoch if trial is None else epoch_seconds(trial)
+        per_epoch = (session.baseline_epoch or slowest) if trial is None else epoch_seconds(trial)
         return per_epoch * epochs * (more_rows if all_rows else 1.0) + budget.START_SECONDS
 
     def plan(seeds: int) -> FinalPlan:
@@ -204,15 +220,16 @@ def _function_context(
     session: Session, executor: Executor, interrupts: Interrupts, folder: Path, watcher: _Watcher
 ) -> FinalContext:
     """The user's own function measures: winner and baseline meet on seeds that nobody chose by."""
-    goal = goals(session.prepared.objectives)[0]
+    aims = goals(session.prepared.objectives)
+    goal = next((o for o in aims if o.metric not in BESIDE), aims[0])  # costs hardly depend on the seed
 
-    def nothing(*_: Any) -> Any:
-        raise SearchitectError("the user's own function holds the data")
+    def no_test(*_: Any) -> Any:
+        raise AssertionError("the data are the function's: there is no test part to read")
 
     return FinalContext(
         session.settings.seed, goal.metric, goal.direction, folder, _runner(session, executor, interrupts, watcher),
-        nothing, nothing, nothing, nothing, session.store.note, None, _baseline(session), watcher, interrupts,
-        time.monotonic,
+        no_test, no_test, no_test, no_test, session.store.note, baseline=_baseline(session), progress=watcher,
+        should_stop=interrupts, clock=time.monotonic, own_data=True,
     )  # fmt: skip
 
 
@@ -225,18 +242,75 @@ def _comparable(aims: Sequence[Objective], scored: Sequence[str]) -> Objective:
 # -- what is left behind ---------------------------------------------------------------------------------
 
 
-def _leave_winner(session: Session, executor: Executor, result: FinalResult) -> None:
+class _NoBundle(Exception):
+    """Why no bundle can be written."""
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """How rows reach the network: shape of one row, what OUTPUTS stands for, preprocessing as plain data."""
+
+    shape: tuple[int, ...]
+    outputs: int | None
+    preprocess: dict[str, Any]
+
+
+def _inputs(session: Session, finalised: bool) -> _Inputs:
+    evaluator = session.prepared.evaluator
+    if isinstance(evaluator, TrainEvaluator):
+        rows = np.arange(len(evaluator.raw)) if finalised else evaluator.train
+        data, preprocess = tensors_of(evaluator.raw, rows)
+        return _Inputs(data.sample, evaluator.raw.outputs, preprocess.to_json())
+    assert isinstance(evaluator, FunctionEvaluator)
+    if evaluator.sample is None:
+        raise _NoBundle("the shape of an input is not known; pass sample=(...), the shape of one row without the batch")
+    facts = {"kind": "none", "sample": list(evaluator.sample), "outputs": evaluator.outputs}
+    return _Inputs(tuple(evaluator.sample), evaluator.outputs, facts)
+
+
+def _network(session: Session, trial: Trial, weights: Path, seed: int, inputs: _Inputs) -> nn.Module:
+    """The trained network, in eval mode; `seed` is that of its training."""
+    prepared = session.prepared
+    model = build(
+        prepared.space, trial.architecture, inputs.shape, outputs=inputs.outputs, seed=derive(seed, "weights")
+    )  # fmt: skip
+    before = [p.detach().clone() for p in model.parameters()]
+    load_weights(model, weights)
+    same = all(map(torch.equal, before, model.parameters()))
+    if before and same and isinstance(prepared.evaluator, FunctionEvaluator):
+        raise _NoBundle(
+            "evaluate() left the network's weights as they were built, so it would hold an untrained network; "
+            "train the very model that is passed in, not a copy"
+        )
+    return model.eval()
+
+
+def _leave_winner(session: Session, executor: Executor, result: FinalResult, seed: int) -> None:
     assert result.winner is not None
     assert result.weights is not None
-    winner, prepared = result.winner, session.prepared
-    latency = None
-    if isinstance(prepared.evaluator, TrainEvaluator):
+    winner, latency, model = result.winner, None, None
+    with _noting(session):
+        inputs = _inputs(session, True)
+        model = _network(session, winner, result.weights, seed, inputs)
         with executor.exclusive():
-            model = _network(session, winner, result.weights)
-            latency = latency_ms(model, prepared.evaluator.data("all").sample, device="cpu")
+            latency = latency_ms(model, inputs.shape, device="cpu")
     _note_winner(session, winner, result.epochs, latency)
-    if result.weights.exists():
-        _bundle(session, winner, result.weights, finalised=True)
+    if model is not None:
+        with _noting(session):
+            _bundle(session, winner, model, inputs, finalised=True)
+
+
+@contextmanager
+def _noting(session: Session) -> Iterator[None]:
+    """What stands in the way of a bundle is written down; the result of the study stands all the same."""
+    try:
+        yield
+    except _NoBundle as why:
+        session.store.note("bundle", {"text": f"no bundle: {why}"})
+    except (TrialError, UsageError) as why:
+        if isinstance(session.prepared.evaluator, TrainEvaluator):
+            raise
+        session.store.note("bundle", {"text": f"no bundle: {why}"})
 
 
 def _note_winner(session: Session, trial: Trial, epochs: int, latency: float | None = None) -> None:
@@ -248,40 +322,33 @@ def _note_winner(session: Session, trial: Trial, epochs: int, latency: float | N
     })  # fmt: skip
 
 
-def _network(session: Session, trial: Trial, weights: Path) -> nn.Module:
-    evaluator = session.prepared.evaluator
-    assert isinstance(evaluator, TrainEvaluator)
-    task = Task(-1, trial.architecture.decisions, derive(0, "bundle"), 1)
-    return load_weights(evaluator.network(task, evaluator.data("all").sample), weights).eval()
-
-
-def _bundle(session: Session, trial: Trial, weights: Path, *, finalised: bool) -> None:
-    """Write best/; a network of the user's own function has no preprocessing and no bundle yet."""
-    evaluator, meta = session.prepared.evaluator, session.store.meta
-    if not isinstance(evaluator, TrainEvaluator):
-        return
-    rows = np.arange(len(evaluator.raw)) if finalised else evaluator.train
-    data, preprocess = tensors_of(evaluator.raw, rows)
-    winner = dict(meta["winner"])
+def _bundle(session: Session, trial: Trial, model: nn.Module, inputs: _Inputs, *, finalised: bool) -> None:
+    """Write best/ with its card."""
+    meta = session.store.meta
+    winner, settings = dict(meta["winner"]), session.settings
+    trained = isinstance(session.prepared.evaluator, TrainEvaluator) or settings.epochs is not None
+    seconds = (meta.get("seconds") or {}).get("search")
     card = {
         "name": meta["name"], "verdict": meta.get("verdict") if finalised else None, "finalised": finalised,
         "validation": winner["validation"], "data": _data_card(meta["data"]), "params": winner["params"],
-        "macs": winner["macs"], "latency_ms": winner["latency_ms"], "epochs": winner["epochs"],
+        "macs": winner["macs"], "latency_ms": winner["latency_ms"],
+        "epochs": winner["epochs"] if trained else None,
         "space_size": meta["space"]["size"], "strategy": meta["strategy"]["name"], "seed": meta["seed"],
-        "trials": sum(session.store.count().values()), "seconds": (meta.get("seconds") or {}).get("search"),
+        "trials": sum(session.store.count().values()), "seconds": None if seconds is None else round(seconds, 1),
         "command": meta["command"], "version": meta["version"],
     }  # fmt: skip
     bundle = write_bundle(
-        session.folder / "best", space=session.prepared.space, architecture=trial.architecture,
-        model=_network(session, trial, weights), sample_shape=data.sample, outputs=evaluator.raw.outputs,
-        preprocess=preprocess.to_json(), card=card,
+        session.folder / "best", space=session.prepared.space, architecture=trial.architecture, model=model,
+        sample_shape=inputs.shape, outputs=inputs.outputs, preprocess=inputs.preprocess, card=card,
     )  # fmt: skip
     for note in bundle.notes:
         session.store.note("bundle", {"text": note})
     session.store.set_meta(bundle="best")
 
 
-def _data_card(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _data_card(facts: Mapping[str, Any] | None) -> dict[str, Any]:
+    if facts is None:
+        return {}
     splits = facts["splits"]
     return {
         "source": facts["source"], "kind": facts["kind"], "rows": sum(splits.values()),

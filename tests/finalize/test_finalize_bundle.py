@@ -281,6 +281,36 @@ def test_numbers_come_back_in_the_users_units(tmp_path, unchecked):
         model.predict_proba(raw.x.numeric)
 
 
+def test_ready_inputs_are_taken_as_they_are_and_raw_outputs_given(tmp_path, unchecked):
+    model, _ = written(tmp_path / "best", shape=(2, 4), preprocess={"kind": "none", "sample": [2, 4], "outputs": 3})
+    module = run_bundle(tmp_path / "best", run_its_code=True)
+    x = np.linspace(-1, 1, 24).reshape(3, 2, 4)
+    with torch.no_grad():
+        expected = model.eval()(torch.from_numpy(x).float()).tolist()
+    for given in (x, torch.from_numpy(x), x.tolist()):
+        assert module.predict(given) == expected
+    assert module.predict(x[0])[0] == pytest.approx(expected[0])
+    with pytest.raises(ValueError, match=r"got an input of shape \(3, 4, 2\); this network takes \(N, 2, 4\)"):
+        module.predict(x.transpose(0, 2, 1))  # other layouts are not guessed
+    with pytest.raises(ValueError, match="what the outputs mean is not known here"):
+        module.predict_proba(x)
+    card = (tmp_path / "best" / "card.md").read_text()
+    assert "A network for rows of shape (2, 4), found in the space “tiny”, trained and measured by a function" in card
+    assert "model.predict(inputs)" in card
+    assert "model.predict(rows)" not in card
+
+
+class Two(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+def test_a_network_with_several_outputs_is_refused_in_words(tmp_path, unchecked):
+    with pytest.raises(UsageError, match="the network gives tuple, a bundle needs one tensor"):
+        written(tmp_path / "best", Space(L.Sequential(lazy(Two)()), name="two"), shape=(4,))
+    assert not (tmp_path / "best").exists()
+
+
 @pytest.mark.slow
 def test_rows_of_a_file_are_predicted_from_the_command_line(tmp_path):
     file = tmp_path / "rows.csv"

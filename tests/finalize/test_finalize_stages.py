@@ -206,6 +206,7 @@ def test_a_baseline_that_fails_leaves_a_verdict_without_one(tmp_path):
     assert result.finalised
     assert result.verdict.words == "no baseline"
     assert result.no_baseline == "the baseline failed when it was trained: out of memory: width 99"
+    assert result.verdict.sentence.endswith("); the baseline failed when it was trained: out of memory: width 99")
 
 
 def test_a_factory_that_cannot_be_loaded_leaves_a_verdict_without_one(tmp_path):
@@ -244,7 +245,46 @@ def test_a_second_read_of_the_test_part_is_said(tmp_path):
     result = run_stages(lab.context, plan())
     assert lab.notes[-1][1]["read"] == 3
     assert any("read 2 times before" in note for note in result.notes)
+    assert "read 2 times before in this study, so this is no independent verdict" in result.verdict.sentence
     assert not any("read" in note for note in run_stages(Lab(tmp_path).context, plan()).notes)
+
+
+def test_the_users_own_function_measures_the_verdict_where_there_is_no_test_part(tmp_path):
+    lab = Lab(tmp_path)
+    context = dataclasses.replace(lab.context, own_data=True)
+    result = run_stages(context, plan())
+    stage_a, stage_b = lab.tasks[:9], lab.tasks[9:]
+    assert {t.rows for t in lab.tasks} == {"train"}, "the function knows of no other rows"
+    assert not {t.seed for t in stage_a} & {t.seed for t in stage_b}, "seeds that nobody chose by"
+    assert all(t.save for t in stage_b)
+    assert result.weights.name == "final-winner-0.safetensors"
+    assert lab.log == ["train train", "winner", "train train"], "no test part is read, nor noted"
+    verdict = result.verdict
+    assert (verdict.words, verdict.test_items, verdict.winner.n) == ("better", 0, 3)
+    measured = [lab.one(t).metrics["accuracy"] for t in stage_b if t.number == 1]
+    assert verdict.winner.values == tuple(measured)
+    assert "no test on unread data" in verdict.sentence
+
+
+@pytest.mark.parametrize(("fails", "why"), [({99: 99}, "the baseline failed when it was trained"), ({}, "no baseline")])
+def test_the_users_own_function_without_a_baseline_to_measure(tmp_path, fails, why):
+    lab = Lab(tmp_path, fails=fails, own_data=True, **({} if fails else {"baseline": None}))
+    result = run_stages(lab.context, plan())
+    assert result.finalised
+    assert result.verdict.words == "no baseline"
+    assert why in result.verdict.sentence
+
+
+def test_a_number_of_the_users_function_that_is_missing_in_the_end_is_a_failure(tmp_path):
+    lab = Lab(tmp_path, own_data=True)
+    run = lab.context.run
+
+    def silent(tasks):
+        return [Outcome({}, 1.0, 1) if t.save and t.number == 1 else o for t, o in zip(tasks, run(tasks), strict=True)]
+
+    result = run_stages(dataclasses.replace(lab.context, run=silent), plan())
+    assert result.winner.number == 2
+    assert "not finite: accuracy is missing" in result.standings[1].dropped
 
 
 def test_one_finalist_goes_straight_to_stage_b(tmp_path):
@@ -346,8 +386,14 @@ def test_the_same_network_is_a_finalist_once():
     assert [t.number for t in planning.distinct(pool)] == [4, 5, 2]
 
 
+def test_fewer_than_three_seeds_are_possible_and_said():
+    made = plan_finals(TRIALS, seconds_left=None, seconds_per_run=seconds, workers=2, epochs=3, seeds=1)
+    assert len(made.stage_a_seeds) == len(made.stage_b_seeds) == 1
+    assert made.notes == ("1 seed a side: the verdict knows little about seeds; ask for 3",)
+
+
 @pytest.mark.parametrize(("options", "message"), [
-    ({"seeds": 2}, "at least 3"), ({"epochs": 0}, "epochs=0"), ({"most": 0}, "most=0"), ({"workers": 0}, "workers=0"),
+    ({"seeds": 0}, "seeds=0"), ({"epochs": 0}, "epochs=0"), ({"most": 0}, "most=0"), ({"workers": 0}, "workers=0"),
 ])  # fmt: skip
 def test_plans_that_make_no_sense_are_refused(options, message):
     given = {"seconds_left": None, "seconds_per_run": seconds, "workers": 2, "epochs": 3}

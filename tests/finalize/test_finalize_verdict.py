@@ -9,7 +9,7 @@ from scipy import stats
 
 from searchitect.errors import NotFiniteError, UsageError
 from searchitect.finalize import intervals
-from searchitect.finalize.verdict import compare, compare_scores
+from searchitect.finalize.verdict import compare, compare_scores, compare_seeds
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "verdict.py"
 
@@ -40,6 +40,54 @@ def test_seeds_alone_are_welchs_t_test():
     verdict = compare(w[:, None] + items, b[:, None] + items, metric="score", direction="max")
     reference = stats.ttest_ind(w, b, equal_var=False).confidence_interval(0.95)
     assert (verdict.low, verdict.high) == pytest.approx((reference.low, reference.high), rel=1e-6)
+
+
+def test_one_number_a_seed_is_welchs_t_test():
+    w, b = [0.91, 0.92, 0.935], [0.90, 0.87, 0.89, 0.885]
+    verdict = compare_seeds(w, b, metric="accuracy", direction="max")
+    reference = stats.ttest_ind(w, b, equal_var=False).confidence_interval(0.95)
+    assert (verdict.low, verdict.high) == pytest.approx((reference.low, reference.high), rel=1e-9)
+    assert (verdict.words, verdict.test_items) == ("better", 0)
+    own = stats.t.interval(0.95, 2, np.mean(w), stats.sem(w))
+    assert (verdict.winner.low, verdict.winner.high) == pytest.approx(own, rel=1e-9)
+    assert verdict.winner.values == tuple(w)
+    assert verdict.sentence == (
+        "better than the baseline by 3.5 points (1.0 to 6.1). Measured by your own function on your data, over 3 and 4 "
+        "fresh seeds; the search chose by the same data, so this is no test on unread data"
+    )
+    assert verdict.method == "measured by your own function; Welch's t over 3 against 4 seeds"
+
+
+def test_smaller_is_better_where_it_is_and_wide_intervals_cannot_tell():
+    assert compare_seeds([1.0, 1.1], [2.0, 2.1], metric="loss", direction="min").words == "better"
+    assert compare_seeds([2.0, 2.1], [1.0, 1.1], metric="loss", direction="min").words == "worse"
+    unsure = compare_seeds([0.8, 0.9], [0.7, 0.9], metric="accuracy", direction="max")
+    assert unsure.words == "cannot tell"
+    assert "more seeds would be needed. Measured" in unsure.sentence
+
+
+def test_without_a_baseline_seeds_give_the_winners_own_interval():
+    verdict = compare_seeds([0.8, 0.9, 0.85], None, metric="accuracy", direction="max")
+    assert (verdict.words, verdict.baseline, verdict.difference) == ("no baseline", None, None)
+    assert "accuracy 85.0 % (72.6 to 97.4); there is no baseline to compare with. Measured" in verdict.sentence
+
+
+def test_a_function_that_ignores_its_seed_proves_nothing():
+    verdict = compare_seeds([0.9] * 5, [0.8] * 5, metric="accuracy", direction="max")
+    assert (verdict.words, verdict.low, verdict.high) == ("cannot tell", None, None)
+    assert "10.0 points in accuracy, the same for every seed; does your function set a seed of its own?" in (
+        verdict.sentence
+    )
+    assert compare_seeds([10.0] * 3, [20.0] * 3, metric="params", direction="min").words == "better", "costs are exact"
+
+
+@pytest.mark.parametrize(("winner", "error", "text"), [
+    ([], UsageError, "at least 2 seeds is needed, got 0"), ([0.5], UsageError, "one number says nothing about seeds"),
+    ([0.5, float("nan")], NotFiniteError, "winner: a value of accuracy is NaN or infinite"),
+])  # fmt: skip
+def test_too_few_or_broken_numbers_a_seed_are_refused(winner, error, text):
+    with pytest.raises(error, match=text):
+        compare_seeds(winner, [0.1, 0.2], metric="accuracy", direction="max")
 
 
 def test_chance_on_items_is_not_counted_twice():

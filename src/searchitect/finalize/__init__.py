@@ -1,7 +1,8 @@
 """After the search: finalists become one winner, the winner a verdict on test data, and the network a folder.
 
-Others get from here: `compare`, `compare_scores` (the verdict), `plan_finals`, `run_stages` with `FinalContext`
-(stages A and B), `write_bundle`, `read_bundle`, `rebuild`, `run_bundle` (the folder `best/`). Loaded when first used.
+Others get from here: `compare`, `compare_scores`, `compare_seeds` (the verdict), `plan_finals`, `run_stages` with
+`FinalContext` (stages A and B), `write_bundle`, `read_bundle`, `rebuild`, `run_bundle` (the folder `best/`). Loaded
+when first used.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from searchitect.finalize.stages import run_stages as run_stages
     from searchitect.finalize.verdict import compare as compare
     from searchitect.finalize.verdict import compare_scores as compare_scores
+    from searchitect.finalize.verdict import compare_seeds as compare_seeds
 
 _FILES = {
-    "compare": "verdict", "compare_scores": "verdict", "FinalPlan": "planning", "plan_finals": "planning",
-    "FinalContext": "stages", "FinalResult": "stages", "run_stages": "stages", "Bundle": "bundle",
-    "write_bundle": "bundle", "Opened": "opening", "read_bundle": "opening", "rebuild": "opening",
+    "compare": "verdict", "compare_scores": "verdict", "compare_seeds": "verdict", "FinalPlan": "planning",
+    "plan_finals": "planning", "FinalContext": "stages", "FinalResult": "stages", "run_stages": "stages",
+    "Bundle": "bundle", "write_bundle": "bundle", "Opened": "opening", "read_bundle": "opening", "rebuild": "opening",
     "run_bundle": "opening",
 }  # fmt: skip
 

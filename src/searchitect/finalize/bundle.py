@@ -30,7 +30,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from searchitect.errors import SpaceError, StorageError
+from searchitect.errors import SpaceError, StorageError, UsageError
 from searchitect.finalize import runtime
 from searchitect.finalize.card import card_text
 from searchitect.finalize.collect import requirement
@@ -61,7 +61,7 @@ def write_bundle(
     architecture: Architecture,
     model: nn.Module,
     sample_shape: Sequence[int],
-    outputs: int,
+    outputs: int | None,
     preprocess: Mapping[str, Any],
     card: Mapping[str, Any],
 ) -> Bundle:
@@ -69,12 +69,14 @@ def write_bundle(
 
     model:        the trained network (left as it is). sample_shape: of one row, without the batch.
     outputs:      what OUTPUTS in the space stands for.
-    preprocess:   the plain data of `training.Preprocess.to_json()`; task and classes are taken from it.
+    preprocess:   the plain data of `training.Preprocess.to_json()`, from which task and classes are taken, or
+                  {"kind": "none"}: rows come ready, as a function of the user's fed them.
     card:         see `card.card_text`.
 
     Raises StorageError when the folder holds something else or cannot be written, UsageError for an argument that
-    source code cannot hold, and RuntimeError when the written network does not repeat the searched one's outputs
-    (a fault of ours; where code of the user's takes part it becomes a note instead).
+    source code cannot hold and for a network that gives anything but one tensor, and RuntimeError when the written
+    network does not repeat the searched one's outputs (a fault of ours; where code of the user's takes part it becomes
+    a note instead).
     """
     place = Path(folder).absolute()
     _check_place(place)
@@ -101,7 +103,7 @@ def write_bundle(
             _write(temporary / name, data)
         notes += _checked(temporary, own_only=not writer.user_targets and not writer.imports)
         shown = card_text(
-            card, space_name=space.name, sample_shape=sample_shape, task=str(preprocess.get("task", "prediction")),
+            card, space_name=space.name, sample_shape=sample_shape, task=str(preprocess.get("task", "")),
             classes=preprocess.get("classes"), notes=notes, drawing=space.draw(architecture, width=100),
         )  # fmt: skip
         _write(temporary / "card.md", shown.encode())
@@ -121,7 +123,7 @@ def _model_source(writer: Writer, body: str, shape: tuple[int, ...], title: str)
     ]  # fmt: skip
     loader = ""
     if writer.user_targets:
-        imports.insert(2, "import importlib.util")
+        imports.insert(3, "import importlib.util")
         loader = (f'\n_spec = importlib.util.spec_from_file_location("{USER_FILE}", HERE / "{USER_FILE}.py")\n'
                   f"{USER_FILE} = importlib.util.module_from_spec(_spec)\n"
                   f"_spec.loader.exec_module({USER_FILE})\n")  # fmt: skip
@@ -181,6 +183,8 @@ def _selftest(model: nn.Module, shape: tuple[int, ...]) -> dict[str, torch.Tenso
     try:
         with torch.no_grad():
             outputs = model(inputs.to(first.device))
+        if not isinstance(outputs, torch.Tensor):
+            raise UsageError(f"the network gives {type(outputs).__name__}, a bundle needs one tensor")
     finally:
         for module, mode in modes:
             module.training = mode

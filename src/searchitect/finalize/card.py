@@ -17,12 +17,16 @@ _FOUND = {
     "space_size": "architectures in the space", "strategy": "strategy", "trials": "trials",
     "seconds": "seconds of search", "seed": "seed", "command": "command", "version": "version",
 }  # fmt: skip
-
+_COSTS = (*_ROWS, "seconds")  # measured with the scores, shown elsewhere
 
 _USE = (
     "```python", "import model", "", "model.predict(rows)        # labels or numbers of raw rows",
     "network = model.load()     # the torch.nn.Module, in eval mode", "```", "",
     "`python model.py --selftest` recomputes stored outputs. Only torch is needed (see requirements.txt).",
+)  # fmt: skip
+_READY = (
+    "```python", "import model", "", "model.predict(inputs)      # raw outputs; inputs ready as the function fed them",
+    *_USE[4:],
 )  # fmt: skip
 
 
@@ -38,8 +42,10 @@ def card_text(
     """
     lines = [f"# {card.get('name') or 'A network'}", ""]
     kind = dict(card.get("data") or {}).get("kind") or "data"
-    lines += [f"A network for {task} of {kind} rows of shape {tuple(sample_shape)}, found in the space "
-              f"“{space_name or 'unnamed'}” and trained for this folder."]  # fmt: skip
+    what = f"{task} of {kind} rows" if task else "rows"
+    space = f"the space “{space_name}”" if space_name else "a space of its author's"
+    lines += [f"A network for {what} of shape {tuple(sample_shape)}, found in {space}"
+              f"{'' if task else ', trained and measured by a function of its author'}."]  # fmt: skip
     if card.get("finalised") is False:
         lines += ["", "**Not finalised**: the search was interrupted before the final comparison. These are the best "
                   "weights at that time; no test data were read."]  # fmt: skip
@@ -51,7 +57,7 @@ def card_text(
     lines += _table("Size and training", {words: card.get(key) for key, words in _ROWS.items()})
     lines += _table("How it was found", {words: card.get(key) for key, words in _FOUND.items()})
     lines += ["", "## The network", "", "```", drawing.rstrip(), "```"]
-    lines += ["", "## Use", "", *_USE]
+    lines += ["", "## Use", "", *(_USE if task else _READY)]
     hint = card.get("license") or "none stated; the weights come from your data, so that is for you to decide"
     lines += ["", f"License: {_plain(hint)}"]
     everything = [*notes, *(card.get("notes") or ())]
@@ -65,16 +71,18 @@ def _verdict(verdict: Verdict | Mapping[str, Any] | None, validation: Mapping[st
     if verdict is not None:
         v = verdict if isinstance(verdict, Verdict) else _record(verdict)
         lines += ["", "## Verdict", "", f"**{_plain(v.sentence)}**", ""]
-        lines += [f"On {v.test_items:,} test items; {100 * v.level:g} % intervals; {v.method}.", ""]
+        where = f"On {v.test_items:,} test items" if v.test_items else "No test data"
+        lines += [f"{where}; {100 * v.level:g} % intervals; {v.method}.", ""]
         lines += [f"| {v.metric} | mean | from | to | seeds |", "|---|---|---|---|---|"]
         for name, score in (("this network", v.winner), ("baseline", v.baseline)):
             if score is not None:
                 numbers = " | ".join(_number(x, v.metric) for x in (score.mean, score.low, score.high))
                 lines.append(f"| {name} | {numbers} | {score.n} |")
         lines += ["", "The mean is over networks trained with different seeds; this folder holds the first of them."]
-    if validation:
-        shown = ", ".join(f"{_plain(k)} {_number(v, k)}" for k, v in validation.items())
-        lines += ["", f"On validation data, which chose it: {shown}."]
+    scores = {k: v for k, v in (validation or {}).items() if k not in _COSTS}
+    if scores:
+        shown = ", ".join(f"{_plain(k)} {_number(v, k)}" for k, v in scores.items())
+        lines += ["", f"On the data of the search, which chose it: {shown}."]
     return lines
 
 
@@ -96,7 +104,8 @@ def _shown(value: Any) -> str:
         return ", ".join(map(_shown, value[:20])) + (", ..." if len(value) > 20 else "")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    whole = math.isfinite(value) and value == int(value)
+    return f"{int(value):,}" if whole else f"{value:.4g}"
 
 
 def _number(value: float, metric: str) -> str:

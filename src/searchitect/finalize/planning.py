@@ -10,7 +10,7 @@ from searchitect.errors import UsageError
 from searchitect.records import Trial
 from searchitect.seeds import derive
 
-LEAST_SEEDS = 3  # below this nothing can be said about seeds
+LEAST_SEEDS = 3  # below this little can be said about seeds
 MOST_FINALISTS = 5
 
 Cost = Callable[[Trial | None, int, bool], float]
@@ -41,7 +41,7 @@ def plan_finals(
     seed: int = 0,
 ) -> FinalPlan:
     """The dearest plan that fits: `most` finalists at full `epochs` if there is time, else fewer finalists, then fewer
-    epochs, never under 3 seeds (nor under what is asked for).
+    epochs, never fewer seeds than asked for (under 3 of them a note says what that costs).
 
     candidates: best first; equivalent ones (a reused result, or an equal architecture) count once.
     seconds_left: None for no limit. seconds_per_run(trial, epochs, all_rows): what one training takes; the trial is
@@ -52,10 +52,8 @@ def plan_finals(
     """
     if not candidates:
         raise UsageError("there is no finished candidate to finalize")
-    if seeds < LEAST_SEEDS:
-        raise UsageError(f"seeds={seeds}: a verdict needs at least {LEAST_SEEDS}, or nothing is known about seeds")
-    if epochs < 1 or most < 1 or workers < 1:
-        raise UsageError(f"epochs={epochs}, most={most}, workers={workers}: each must be at least 1")
+    if epochs < 1 or seeds < 1 or most < 1 or workers < 1:
+        raise UsageError(f"epochs={epochs}, seeds={seeds}, most={most}, workers={workers}: each must be at least 1")
     pool = distinct(candidates)[:most]
 
     def forecast(count: int, length: int) -> float:
@@ -69,6 +67,10 @@ def plan_finals(
         return seconds_left is None or forecast(count, length) <= seconds_left
 
     notes = []
+    if seeds < LEAST_SEEDS:
+        notes.append(
+            f"{seeds} seed{'s' * (seeds > 1)} a side: the verdict knows little about seeds; ask for {LEAST_SEEDS}"
+        )
     count, length = next((n for n in range(len(pool), 0, -1) if fits(n, epochs)), 1), epochs
     if not fits(count, length):
         length = next((e for e in range(epochs - 1, 0, -1) if fits(1, e)), 1)

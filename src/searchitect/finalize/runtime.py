@@ -52,10 +52,12 @@ def preprocess(x: Any) -> torch.Tensor:
 
     Images and sequences: an array, tensor or nested list, channels first or last, one row or many. Tables: rows as
     mappings from column to value, or as lists in the order of the columns in preprocess.json; a missing value is
-    None, NaN or an empty text.
+    None, NaN or an empty text. Where preprocess.json says "none", rows must be ready: (N, *SHAPE) or one row.
     """
     if _figures().get("kind") == "table":
         return _table(x)
+    if _figures().get("kind") == "none":
+        return _ready(torch.as_tensor(x).to(torch.float32))
     rows = _arranged(torch.as_tensor(x).to(torch.float32))
     if not _figures().get("mean"):
         return rows
@@ -66,11 +68,14 @@ def preprocess(x: Any) -> torch.Tensor:
 
 
 def predict(x: Any) -> list[Any]:
-    """The label, or the number (a list for several targets), of each raw row."""
+    """The label, or the number (a list for several targets), of each raw row; with preprocessing "none" raw outputs."""
     outputs = _outputs(x)
     if _figures().get("task") == "classification":
         names = _figures().get("classes") or list(range(outputs.shape[1]))
         return [names[i] for i in outputs.argmax(dim=1).tolist()]
+    if _figures().get("kind") == "none":
+        raw: list[Any] = outputs.tolist()
+        return raw
     values = outputs.reshape(len(outputs), -1).double()
     if _figures().get("y_std"):
         mean, std = (torch.tensor(_figures()[name], dtype=torch.float64) for name in ("y_mean", "y_std"))
@@ -81,6 +86,8 @@ def predict(x: Any) -> list[Any]:
 
 def predict_proba(x: Any) -> torch.Tensor:
     """The share of each class for each raw row: (N, classes), in the order of preprocess.json."""
+    if _figures().get("kind") == "none":
+        raise ValueError("what the outputs mean is not known here; call predict, which gives them as they are")
     if _figures().get("task") != "classification":
         raise ValueError("this network predicts numbers, which have no probabilities; call predict")
     return _outputs(x).softmax(dim=1)
@@ -142,6 +149,14 @@ def _arranged(x: torch.Tensor) -> torch.Tensor:
         if len(shape) > 1 and shape[0] == 1 and tuple(rows.shape[1:]) == bare:
             return rows[:, None]
     raise ValueError(f"rows have shape {tuple(x.shape[1:])}; this network takes {shape}")
+
+
+def _ready(x: torch.Tensor) -> torch.Tensor:
+    """(N, *SHAPE) as it is, or one row; nothing is guessed about axes."""
+    for rows in (x, x[None]):
+        if tuple(rows.shape[1:]) == SHAPE:
+            return rows
+    raise ValueError(f"got an input of shape {tuple(x.shape)}; this network takes (N, {', '.join(map(str, SHAPE))})")
 
 
 def _table(x: Any) -> torch.Tensor:

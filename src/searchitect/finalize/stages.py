@@ -4,6 +4,9 @@ Stage A: finalists are retrained on the training part with several seeds; the be
 winner. Winner and epochs are written down before stage B: winner and baseline are retrained on training and validation
 rows for those epochs. Only then are the test data read, once, and the read is written down before it happens.
 
+Where the user's own function holds the data (`own_data`), there are no test rows: stage B goes through that function
+again with fresh seeds that nobody chose by, and its numbers are compared.
+
 All randomness follows from the plan's seeds. A run that fails is repeated once with another seed derived from its own.
 """
 
@@ -22,13 +25,15 @@ from torch import nn
 
 from searchitect.errors import SearchitectError
 from searchitect.evaluators.base import Outcome, Task
+from searchitect.finalize import wording
 from searchitect.finalize.items import ItemValues
 from searchitect.finalize.planning import FinalPlan
-from searchitect.finalize.verdict import compare, compare_scores
+from searchitect.finalize.verdict import compare, compare_scores, compare_seeds
 from searchitect.records import Trial, Verdict
 from searchitect.seeds import derive
 
 Network = Literal["architecture", "baseline"]
+NO_BASELINE = "there is no hand-made network to compare with"
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class FinalContext:
     score:        (outputs, y) → number, for any other metric.
     baseline:     (network, decisions) of the hand-made network, or None.
     reads_before: how often test data were read in this study so far.
+    own_data:     every number comes from the user's own function; load, predict_test, targets and score are not called.
     """
 
     seed: int
@@ -61,6 +67,7 @@ class FinalContext:
     should_stop: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = lambda: 0.0
     reads_before: int = 0
+    own_data: bool = False
 
 
 @dataclass
@@ -129,7 +136,7 @@ def run_stages(context: FinalContext, plan: FinalPlan) -> FinalResult:
         _stage_b(context, plan, result, ranking)
         result.seconds["stage_b"] = context.clock() - began
         began = context.clock()
-        _read_test(context, result)
+        _compare_runs(context, result) if context.own_data else _read_test(context, result)
         result.seconds["test"] = context.clock() - began
     except _Interrupted:
         result.reason = "interrupted"
@@ -200,12 +207,13 @@ def _train_finals(
     names, number = (f"winner{place or ''}", "baseline"), result.winner.number
     pairs = [(which, i) for i in range(len(plan.stage_b_seeds)) for which in range(len(networks))]
     paths = [context.folder / f"final-{names[which]}-{i}.safetensors" for which, i in pairs]
+    rows: Literal["train", "all"] = "train" if context.own_data else "all"
     tasks = [
-        _task(networks[which], number if which == 0 else -1, plan.stage_b_seeds[i], result.epochs, path)
+        _task(networks[which], number if which == 0 else -1, plan.stage_b_seeds[i], result.epochs, rows, path)
         for (which, i), path in zip(pairs, paths, strict=True)
     ]
     try:
-        found = _trained(context, tasks, None)
+        found = _trained(context, tasks, context.metric if context.own_data else None)
     except _Interrupted as interruption:
         result.weights = paths[0] if isinstance(interruption.found[0], Outcome) else None
         raise
@@ -228,23 +236,48 @@ def _read_test(context: FinalContext, result: FinalResult) -> None:
     assert result.winner is not None
     context.progress("reading the test data")
     context.note("test_read", {"who": "finalize", "read": context.reads_before + 1, "trial": result.winner.number})
-    if context.reads_before:
-        times = "once" if context.reads_before == 1 else f"{context.reads_before} times"
-        result.notes.append(f"the test data were read {times} before in this study: its verdicts are not independent")
     result.outputs["winner"] = _outputs(context, _architecture(result.winner), result.files["winner"])
     if context.baseline is None:
-        result.no_baseline = "there is no hand-made network to compare with"
+        result.no_baseline = NO_BASELINE
     elif "baseline" in result.files:
         try:
             result.outputs["baseline"] = _outputs(context, context.baseline, result.files["baseline"])
         except Exception as error:  # a factory of the user's may fail in its own ways; the winner stands all the same
             result.no_baseline = f"the baseline cannot be used: {type(error).__name__}: {error}"
             result.notes.append(result.no_baseline)
+    _decide(context, result, _verdict)
+
+
+def _compare_runs(context: FinalContext, result: FinalResult) -> None:
+    """The verdict from what the user's own function measured in stage B."""
+    if context.baseline is None:
+        result.no_baseline = NO_BASELINE
+    _decide(context, result, _seeds_verdict)
+
+
+def _decide(
+    context: FinalContext, result: FinalResult, verdict: Callable[[FinalContext, FinalResult], Verdict]
+) -> None:
+    """Finalised, with the verdict where there can be one."""
     try:
-        result.verdict = _verdict(context, result)
+        result.verdict = verdict(context, result)
     except SearchitectError as error:
         result.notes.append(f"there is no verdict: {error}")
     result.finalised = True
+    if result.verdict is not None and result.no_baseline and context.baseline is not None:
+        sentence = result.verdict.sentence.replace(wording.NONE, " ".join(result.no_baseline.split())[:300])
+        result.verdict = msgspec.structs.replace(result.verdict, sentence=sentence)
+    if result.verdict is not None and context.reads_before:
+        again = wording.repeated(result.verdict.sentence, context.reads_before)
+        result.notes.append(again.rpartition("; ")[2])
+        result.verdict = msgspec.structs.replace(result.verdict, sentence=again)
+
+
+def _seeds_verdict(context: FinalContext, result: FinalResult) -> Verdict:
+    values = {name: [o.metrics[context.metric] for o in runs] for name, runs in result.runs.items()}
+    return compare_seeds(
+        values["winner"], values.get("baseline"), metric=context.metric, direction=context.direction
+    )  # fmt: skip
 
 
 def _verdict(context: FinalContext, result: FinalResult) -> Verdict:
@@ -267,12 +300,12 @@ def _architecture(trial: Trial) -> tuple[Network, Mapping[str, Any]]:
 
 
 def _task(
-    network: tuple[Network, Mapping[str, Any]], number: int, seed: int, epochs: int, save: Path | None = None
-) -> Task:
-    """A training of stage A (scored on validation rows), or with `save` of stage B (on all rows)."""
+    network: tuple[Network, Mapping[str, Any]], number: int, seed: int, epochs: int,
+    rows: Literal["train", "all"] = "train", save: Path | None = None,
+) -> Task:  # fmt: skip
+    """A training of stage A (on the training rows, scored on the validation rows) or of stage B (its weights saved)."""
     kind, decisions = network
-    where = None if save is None else str(save)
-    return Task(number, dict(decisions), seed, epochs, kind, "train" if save is None else "all", save=where)
+    return Task(number, dict(decisions), seed, epochs, kind, rows, save=None if save is None else str(save))
 
 
 def _trained(context: FinalContext, tasks: list[Task], metric: str | None) -> list[Outcome | str]:

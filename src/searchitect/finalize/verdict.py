@@ -1,6 +1,7 @@
 """Is the network that was found better than the baseline, and how sure are we?
 
-One record answers, from scores of every item or from any score of all items. The formula, its source and its
+One record answers, from scores of every item, from any score of all items, or, where nobody but the user's own
+function sees items, from one score a seed. The formula, its source and its
 assumptions are in `intervals.py`, the sentence is made in `wording.py`.
 """
 
@@ -9,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import msgspec
 import numpy as np
 from scipy import stats
 
 from searchitect.errors import NotFiniteError, UsageError
 from searchitect.finalize import intervals, wording
 from searchitect.finalize.intervals import Interval, Side
-from searchitect.records import Score, Verdict
+from searchitect.records import COST_METRICS, Score, Verdict
 from searchitect.seeds import derive
 
 RESAMPLES = 400  # the variance of a bootstrap then has a relative error of 7 %
@@ -96,6 +98,45 @@ def compare_scores(
     found = intervals.difference(w, b, spread, n, level)
     method = f"items by paired bootstrap, {_seed_method(cut, len(sides[1]))}"
     return _verdict((own_w, own_b), found, metric, direction, n, method, level)
+
+
+def compare_seeds(
+    winner: Sequence[float], baseline: Sequence[float] | None, *, metric: str, direction: Direction, level: float = 0.95
+) -> Verdict:
+    """The verdict from one number a seed (S,), (S2,), measured by the user's own function: Welch's t over seeds.
+
+    `test_items` is 0, and the sentence says that this is no test on unread data. Numbers that are the same for every
+    seed on both sides say nothing about seeds, so that the answer is "cannot tell", except for costs, which are exact.
+
+    Raises UsageError for less than two numbers a side, NotFiniteError for NaN or infinity.
+    """
+    _check_level(level)
+    sides = [_one_a_seed("winner", metric, winner)]
+    if baseline is not None:
+        sides.append(_one_a_seed("baseline", metric, baseline))
+    none = np.zeros(())  # no items are seen, so there is no item part; their number below counts for nothing
+    parts = [Side(values, none) for values in sides]
+    own = [_score_of(intervals.single(part, none, 2, level), part.scores) for part in parts]
+    found = intervals.difference(parts[0], parts[1], none, 2, level) if baseline is not None else None
+    seeds = [len(values) for values in sides]
+    name, counts = "Welch" if found else "Student", " against ".join(map(str, seeds))
+    method = f"measured by your own function; {name}'s t over {counts} seeds"
+    verdict = _verdict((own[0], own[1] if found else None), found, metric, direction, 0, method, level)
+    if verdict.difference is not None and not any(map(np.ptp, sides)) and metric not in COST_METRICS:
+        sentence = wording.unmoved(metric, verdict.difference)
+        verdict = msgspec.structs.replace(verdict, low=None, high=None, words="cannot tell", sentence=sentence)
+    return msgspec.structs.replace(verdict, sentence=wording.by_function(verdict.sentence, seeds))
+
+
+def _one_a_seed(name: str, metric: str, given: Sequence[float]) -> np.ndarray:
+    values = np.asarray(given, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 2:
+        raise UsageError(
+            f"{name}: {metric} of at least 2 seeds is needed, got {values.size}: one number says nothing about seeds"
+        )
+    if not np.isfinite(values).all():
+        raise NotFiniteError(f"{name}: a value of {metric} is NaN or infinite: {values.tolist()}")
+    return values
 
 
 def _resampled(full: np.ndarray, resampled: np.ndarray, items: int, level: float) -> tuple[Side, Score]:

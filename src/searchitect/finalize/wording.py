@@ -9,6 +9,7 @@ from searchitect.records import Score
 
 # Metrics that are shares of something, so that a hundredth is a point. Others (loss, r2, roc_auc) are plain numbers.
 SHARES = ("accuracy", "balanced_accuracy", "top_k_accuracy", "f1", "precision", "recall", "jaccard")
+NONE = "there is no baseline to compare with"
 _MOSTLY = 2 / 3  # a part that makes up this much of the variance is named as the one to reduce
 
 
@@ -50,13 +51,35 @@ def one_seed(metric: str, difference: float) -> str:
     )
 
 
+def unmoved(metric: str, difference: float) -> str:
+    """Every seed gave the same number, on both sides."""
+    (value,) = _written((difference,), metric)
+    return f"cannot tell: {value} in {metric}, the same for every seed; does your function set a seed of its own?"
+
+
+def by_function(sentence: str, seeds: list[int]) -> str:
+    """What the user's own function measured is told from a test on unread data."""
+    counts = str(seeds[0]) if len(set(seeds)) == 1 else " and ".join(map(str, seeds))
+    side = " each" if len(seeds) > 1 and len(set(seeds)) == 1 else ""
+    return (
+        f"{sentence}. Measured by your own function on your data, over {counts} fresh seeds{side}; the search chose by "
+        "the same data, so this is no test on unread data"
+    )
+
+
+def repeated(sentence: str, reads_before: int) -> str:
+    """The test data were read before, so that somebody may have chosen by them."""
+    times = "once" if reads_before == 1 else f"{reads_before} times"
+    return f"{sentence}; the test data were read {times} before in this study, so this is no independent verdict"
+
+
 def alone(metric: str, score: Score) -> str:
     """One sentence for a network without a baseline."""
     if is_share(metric):
         value, low, high = (f"{100 * v:.1f}" for v in (score.mean, score.low, score.high))
-        return f"{metric} {value} % ({low} to {high}); there is no baseline to compare with"
+        return f"{metric} {value} % ({low} to {high}); {NONE}"
     value, low, high = _written((score.mean, score.low, score.high), metric)
-    return f"{metric} {value} ({low} to {high}); there is no baseline to compare with"
+    return f"{metric} {value} ({low} to {high}); {NONE}"
 
 
 def _written(numbers: tuple[float, ...], metric: str, middle: bool = False) -> list[str]:
