@@ -9,9 +9,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from searchitect.records import Cause, Failure, Fidelity, Measurement, Proposal, State, Trial
+from searchitect.report.snapshot import Snapshot, assemble
 from searchitect.seeds import stream
 from searchitect.space import Architecture
-from searchitect.store import Store
+from searchitect.store import Note, Store
 
 START = 1_790_000_000.0
 FIVE_EPOCHS = Fidelity("train", 5)
@@ -246,3 +247,10 @@ def write(
         for kind, body in notes:
             store.note(kind, body)
     return folder
+
+
+def snapshot(
+    about: dict[str, Any], trials: Sequence[Trial] = (), notes: Sequence[tuple[str, dict[str, Any]]] = ()
+) -> Snapshot:
+    """The same without a store."""
+    return assemble(Path("runs/digits"), about, list(trials), [Note(kind, START, body) for kind, body in notes])

@@ -4,7 +4,6 @@ import base64
 import functools
 import hashlib
 import re
-from pathlib import Path
 
 import pytest
 import report_fakes as fakes
@@ -14,7 +13,6 @@ from report_html import Page
 from searchitect.errors import StorageError
 from searchitect.records import Cause, Failure, Fidelity, State
 from searchitect.report import page, write_report
-from searchitect.report.snapshot import assemble
 
 READ = [("test_read", {"at": fakes.START + 170, "who": "finalize", "n": 360})]
 EVIL = (
@@ -76,8 +74,8 @@ def text(request, tmp_path_factory):
     return write_report(folder).read_text(encoding="utf-8")
 
 
-def shown(tmp_path, about, trials, notes=()):
-    return Page(write_report(fakes.write(tmp_path / "s", about, trials, notes)).read_text(encoding="utf-8"))
+def shown(about, trials, notes=()):
+    return Page(page.render(fakes.snapshot(about, trials, notes)))
 
 
 def test_the_page_is_well_formed(text):
@@ -119,17 +117,17 @@ def test_no_character_steers(text):
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]", text)
 
 
-def test_hostile_text_is_shown_as_text(tmp_path):
+def test_hostile_text_is_shown_as_text():
     about, trials, notes = everything()["hostile"]
-    found = shown(tmp_path, about, trials, notes)
+    found = shown(about, trials, notes)
     assert "<script>alert(1)</script>" in found.text  # as text: the elements were counted above
     assert "{{7*7}}" in found.text
     assert "49" not in found.named("title")
     assert len(found.named("script")) == 1
 
 
-def test_the_verdict_comes_first_with_its_numbers(tmp_path):
-    found = shown(tmp_path, fakes.finished_meta(), fakes.many(40), READ)
+def test_the_verdict_comes_first_with_its_numbers():
+    found = shown(fakes.finished_meta(), fakes.many(40), READ)
     sections = [a["id"] for a in found.named("section")]
     assert sections == [
         "verdict", "setup", "progress", "learning", "winner", "finalists", "decisions", "trials", "failures", "cost",
@@ -153,63 +151,63 @@ def test_the_verdict_comes_first_with_its_numbers(tmp_path):
         assert words in found.text, words
 
 
-def test_the_environment_is_an_allow_list(tmp_path):
-    found = shown(tmp_path, fakes.finished_meta(), [fakes.trial(0, 0.9)])
+def test_the_environment_is_an_allow_list():
+    found = shown(fakes.finished_meta(), [fakes.trial(0, 0.9)])
     assert "Intel Xeon" in found.text
     assert "hunter2" not in found.text
     assert "AWS" not in found.text
 
 
 @pytest.mark.parametrize(("times", "words"), [(0, "have not been read"), (2, "were read 2 times")])
-def test_test_reads_are_counted(tmp_path, times, words):
-    assert words in shown(tmp_path, fakes.finished_meta(), [], READ * times).text
+def test_test_reads_are_counted(times, words):
+    assert words in shown(fakes.finished_meta(), [], READ * times).text
 
 
-def test_before_the_end(tmp_path):
+def test_before_the_end():
     trials = [*fakes.many(9), fakes.trial(9, state=State.RUNNING)]
-    found = shown(tmp_path, fakes.meta(), trials)
+    found = shown(fakes.meta(), trials)
     assert "No verdict yet" in found.text
     assert "9 trials ended, 1 running when this was written; the search had not ended." in found.text
     assert "Go on with: searchitect resume" in found.text
     assert "Best so far: trial" in found.text
 
 
-def test_when_all_failed_the_causes_come_second(tmp_path):
+def test_when_all_failed_the_causes_come_second():
     about, trials, notes = everything()["failed"]
-    found = shown(tmp_path, about, trials, notes)
+    found = shown(about, trials, notes)
     assert "All 3 trials failed" in found.text
     assert [a["id"] for a in found.named("section")][:2] == ["verdict", "failures"]
     assert "TypeError: no (3 alike)" in found.text
     assert found.named("details")[0].get("open", "closed") is None
 
 
-def test_no_baseline_no_difference(tmp_path):
+def test_no_baseline_no_difference():
     about = fakes.finished_meta()
     about["verdict"] = fakes.verdict(
         baseline=None, difference=None, low=None, high=None, words="no baseline", sentence=""
     )
-    found = shown(tmp_path, about, [])
+    found = shown(about, [])
     assert "The winner reaches 98.28 % (97.69 % to 98.87 %) on test data." in found.text
     assert "Difference" not in found.text
 
 
-def test_a_number_keeps_its_per_cent_sign(tmp_path):
+def test_a_number_keeps_its_per_cent_sign():
     about = fakes.finished_meta(name="ninety 90 %")
     about["verdict"]["sentence"] = "98.28 % against 96.94 %."
-    text = write_report(fakes.write(tmp_path / "s", about, [])).read_text()
+    text = page.render(fakes.snapshot(about, []))
     assert "98.28\u00a0% against 96.94\u00a0%." in text
 
 
-def test_the_front_is_shown_for_two_goals(tmp_path):
+def test_the_front_is_shown_for_two_goals():
     about, trials, notes = everything()["two goals"]
-    found = shown(tmp_path, about, trials, notes)
+    found = shown(about, trials, notes)
     assert "front" in [a["id"] for a in found.named("section")]
     assert re.search(r"Of \d+ usable trials, \d+ cannot be improved", found.text)
 
 
-def test_each_kind_of_fidelity_has_its_own_figures(tmp_path):
+def test_each_kind_of_fidelity_has_its_own_figures():
     about, trials, notes = everything()["mixed"]
-    found = shown(tmp_path, about, trials, notes)
+    found = shown(about, trials, notes)
     labels = [a.get("aria-label") or "" for a in found.named("svg")]
     finals = [label.rpartition(": ")[2] for label in labels if label.startswith("Best accuracy so far over trials")]
     assert finals == ["64.00 % at the end", "62.00 % at the end"]
@@ -229,7 +227,7 @@ def test_five_thousand_trials_stay_readable(tmp_path):
 
 
 def test_cells_sort_by_their_numbers():
-    snapshot = assemble(Path("s"), fakes.meta(), [fakes.trial(0, 0.9), fakes.trial(1, None)])
+    snapshot = fakes.snapshot(fakes.meta(), [fakes.trial(0, 0.9), fakes.trial(1, None)])
     table = page.trial_table(snapshot, {})
     assert [c for c, numeric in table.columns if numeric] == ["Trial", "accuracy", "Time"]
     assert [cell.sort for cell in table.rows[0]] == [0.0, None, 0.9, 10.0, None, None]
@@ -237,8 +235,15 @@ def test_cells_sort_by_their_numbers():
     assert table.rows[1][2].sort is None
 
 
+def test_what_never_varied_is_left_out_of_the_rows():
+    trials = [fakes.trial(n, 0.5, decisions={"kernel": n, "pad": "same"}) for n in range(3)]
+    found = fakes.snapshot(fakes.meta(), trials)
+    assert [row[-1].text for row in page.trial_table(found, {}).rows] == ["kernel=0", "kernel=1", "kernel=2"]
+    assert "1 decision that never varied is left out." in Page(page.render(found)).text
+
+
 def test_finalists_are_sorted_and_marked():
-    table = page.finalist_table(assemble(Path("s"), fakes.finished_meta(), []))
+    table = page.finalist_table(fakes.snapshot(fakes.finished_meta(), []))
     assert [[c.text for c in row[:6]] for row in table.rows] == [
         ["7", "98.50 %", "98.00 %", "99.00 %", "3", "chosen"],
         ["3", "98.00 %", "97.50 %", "98.50 %", "3", ""],
@@ -247,7 +252,7 @@ def test_finalists_are_sorted_and_marked():
 
 
 def test_the_same_study_gives_the_same_page():
-    snapshot = assemble(Path("s"), fakes.finished_meta(), fakes.many(20))
+    snapshot = fakes.snapshot(fakes.finished_meta(), fakes.many(20))
     assert page.render(snapshot, now=0.0) == page.render(snapshot, now=0.0)
 
 

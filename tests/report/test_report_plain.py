@@ -42,6 +42,7 @@ def test_what_cannot_be_text_is_left_out():
 
 def test_line_is_one_line():
     assert plain.line("a\nb\r\n\tc") == "a b c"
+    assert plain.line("abc def", 4) == "abc…"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,7 @@ def test_numbers_that_are_not_finite():
         ("accuracy", 93.5, "93.5"),  # a table that keeps per cent
         ("loss", 0.123456, "0.1235"),
         ("loss", -0.5, "−0.5"),
+        ("loss", -1234.56, "−1,235"),
         ("params", 48_210, "48.2 K"),
         ("params", 1234, "1,234"),
         ("macs", 1_250_000, "1.25 M"),

@@ -125,6 +125,13 @@ def test_metrics_of_the_goals_come_first():
     assert tables.shown_metrics(trials, wanted, most=3) == ["accuracy", "latency_ms", "loss"]
 
 
+def test_constant_decisions():
+    trials = [trial(n, 0.5, decisions={"a": 1, "b": n, **({"c": 2} if n else {})}) for n in range(3)]
+    assert tables.constant_decisions(trials) == {"a"}
+    assert tables.constant_decisions(trials[:1]) == frozenset()
+    assert tables.constant_decisions(trials[1:]) == {"a", "c"}
+
+
 def test_front_by_hand():
     trials = [
         trial(0, 0.90, latency_ms=3.0),

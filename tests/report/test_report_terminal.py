@@ -6,12 +6,12 @@ import pytest
 import report_fakes as fakes
 from test_report_page import EVIL, everything
 
-from searchitect.report import text_summary, write_report
+from searchitect.report import terminal, text_summary, write_report
 
 
 @pytest.fixture(params=sorted(everything()))
-def summary(request, tmp_path):
-    return text_summary(fakes.write(tmp_path / "s", *everything()[request.param]))
+def summary(request):
+    return terminal.render(fakes.snapshot(*everything()[request.param]))
 
 
 def test_fits_a_terminal_and_steers_nothing(summary):
@@ -40,22 +40,22 @@ def test_says_what_matters(tmp_path):
         assert words in text, words
 
 
-def test_bars_are_on_one_scale(tmp_path):
-    text = text_summary(fakes.write(tmp_path / "s", fakes.finished_meta(), []))
+def test_bars_are_on_one_scale():
+    text = terminal.render(fakes.snapshot(fakes.finished_meta(), []))
     winner, baseline = [line[49:] for line in text.splitlines() if line.startswith(("  winner", "  baseline"))]
     assert winner.index("├") > baseline.index("●")
     assert winner.rindex("┤") == 30
     assert baseline.index("├") == 1
 
 
-def test_the_front_replaces_the_best_for_two_goals(tmp_path):
-    text = text_summary(fakes.write(tmp_path / "s", *everything()["two goals"]))
+def test_the_front_replaces_the_best_for_two_goals():
+    text = terminal.render(fakes.snapshot(*everything()["two goals"]))
     assert re.search(r"Front \(\d of \d+\)", text)
     assert "Best trials" not in text
 
 
-def test_hostile_names(tmp_path):
+def test_hostile_names():
     about, trials, notes = everything()["hostile"]
-    text = text_summary(fakes.write(tmp_path / "s", about, trials, notes))
+    text = terminal.render(fakes.snapshot(about, trials, notes))
     assert EVIL not in text
     assert "\x1b" not in text

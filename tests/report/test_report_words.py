@@ -3,19 +3,14 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import report_fakes as fakes
 
 from searchitect.records import State
 from searchitect.report import words
-from searchitect.report.snapshot import assemble, read
-from searchitect.store import Note
-
-
-def snapshot(about, trials=(), notes=()):
-    return assemble(Path("runs/digits"), about, list(trials), [Note(kind, fakes.START, body) for kind, body in notes])
+from searchitect.report.accounts import costs
+from searchitect.report.snapshot import read
 
 
 @pytest.mark.parametrize(
@@ -30,7 +25,7 @@ def snapshot(about, trials=(), notes=()):
 def test_lead_of_a_verdict(said, tone, headline):
     about = fakes.finished_meta()
     about["verdict"]["words"] = said
-    found = words.lead(snapshot(about))
+    found = words.lead(fakes.snapshot(about))
     assert (found.tone, found.headline) == (tone, headline)
     assert found.sentences == (fakes.verdict()["sentence"],)
 
@@ -38,14 +33,14 @@ def test_lead_of_a_verdict(said, tone, headline):
 def test_a_verdict_without_its_sentence_gets_one_from_the_numbers():
     about = fakes.finished_meta()
     about["verdict"] = fakes.verdict(sentence="", metric="loss", difference=-0.5, low=-0.75, high=-0.25)
-    found = words.lead(snapshot(about))
+    found = words.lead(fakes.snapshot(about))
     assert found.sentences[0] == "The winner reaches 0.9828 (0.9769 to 0.9887) on test data."
     assert found.sentences[2] == "The difference is −0.5 (−0.75 to −0.25)."
 
 
 def test_lead_without_a_verdict():
     trials = [fakes.trial(0, 0.7), fakes.trial(1, None), fakes.trial(2, state=State.QUEUED)]
-    found = words.lead(snapshot(fakes.meta(stopped="interrupted"), trials))
+    found = words.lead(fakes.snapshot(fakes.meta(stopped="interrupted"), trials))
     assert found.headline == "No verdict yet"
     assert found.sentences[0] == (
         "2 trials ended, 1 waiting when this was written; the search stopped because it was interrupted."
@@ -54,7 +49,7 @@ def test_lead_without_a_verdict():
 
 
 def test_lead_of_a_study_that_ended_without_a_test():
-    found = words.lead(snapshot(fakes.meta(finalised=True), [fakes.trial(0, 0.7)]))
+    found = words.lead(fakes.snapshot(fakes.meta(finalised=True), [fakes.trial(0, 0.7)]))
     assert found.headline == "No verdict"
     assert found.sentences[-1] == "The study ended without a test on unread data."
 
@@ -62,14 +57,14 @@ def test_lead_of_a_study_that_ended_without_a_test():
 @pytest.mark.parametrize(("count", "headline"), [(1, "The only trial failed"), (3, "All 3 trials failed")])
 def test_lead_when_all_failed(count, headline):
     trials = [fakes.trial(n, None) for n in range(count)]
-    found = words.lead(snapshot(fakes.meta(), trials))
+    found = words.lead(fakes.snapshot(fakes.meta(), trials))
     assert (found.tone, found.headline) == ("failed", headline)
 
 
 def test_setup():
     about = fakes.meta(trials_limit=60)
     about["data"]["notes"] = ["3 rows occur twice"]
-    facts = dict(words.setup_facts(snapshot(about)))
+    facts = dict(words.setup_facts(fakes.snapshot(about)))
     assert facts == {
         "Goal": "accuracy",
         "Space": "cnn, 15,625 architectures, 6 decisions",
@@ -86,7 +81,7 @@ def test_setup():
 
 
 def test_winner_and_baseline():
-    found = snapshot(fakes.finished_meta())
+    found = fakes.snapshot(fakes.finished_meta())
     assert dict(words.winner_facts(found)) == {
         "Found by trial": "7",
         "Epochs": "12",
@@ -100,7 +95,7 @@ def test_winner_and_baseline():
 
 
 def test_the_environment_shows_only_what_is_listed():
-    facts = words.environment_facts(snapshot(fakes.meta()))
+    facts = words.environment_facts(fakes.snapshot(fakes.meta()))
     assert [label for label, _ in facts] == ["searchitect", "python", "torch", "numpy", "platform", "cpu", "cores"]
 
 
@@ -122,6 +117,22 @@ def test_the_export_command_works_as_it_stands(tmp_path):
 
 def test_test_reads():
     notes = [("test_read", {"at": "2026-03-01T12:00", "who": "finalize"})]
-    assert words.test_line(snapshot(fakes.meta(), [], notes)) == (
+    assert words.test_line(fakes.snapshot(fakes.meta(), [], notes)) == (
         "Test data were read once (finalize, 2026-03-01T12:00)."
     )
+
+
+def test_costs_tell_of_breaks_and_reuse():
+    trials = [fakes.trial(0, 0.9, seconds=8.0), fakes.trial(1, 0.9, source=0, seconds=0.0)]
+    found = fakes.snapshot(fakes.finished_meta(sessions=3), trials)
+    facts = dict(words.cost_facts(found, costs(found.trials, found.meta)))
+    assert facts["Reuse of equal architectures"] == "1 result reused, 8 s of training saved"
+    assert facts["Sessions"] == "3 (the time between them does not count)"
+    assert facts["Trials"] == "2 ended, 1 attempt"
+
+
+def test_a_changed_environment_is_told():
+    notes = [("environment_changed", {"torch": ["2.13.0", "2.14.0"], "SECRET": "hunter2"})]
+    (told,) = words.changes(fakes.snapshot(fakes.meta(), [], notes))
+    assert told == "The environment changed at 2026-09-21 14:13 UTC: torch."
+    assert words.changes(fakes.snapshot(fakes.meta())) == []

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,7 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
         "finalists": finalist_table(snapshot),
         "trials": trial_table(snapshot, marked),
         "trials_total": len(trials),
+        "trials_constant": len(tables.constant_decisions(trials)),
         "export": words.export_command(snapshot),
         "decisions": decided,
         "decision_figures": [(plain.line(d.name, 60), figures.shares_figure(d)) for d in decided.rows[:DECISIONS]],
@@ -123,6 +124,7 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
         "tracebacks": [(f.example, f.cause, plain.clean(f.traceback, 20_000)) for f in failures if f.traceback],
         "costs": words.cost_facts(snapshot, spent),
         "environment": words.environment_facts(snapshot),
+        "changes": words.changes(snapshot),
         "command": words.command(snapshot),
     }
 
@@ -235,7 +237,11 @@ def finalist_table(snapshot: Snapshot) -> Table | None:
 
 
 def trial_table(snapshot: Snapshot, marked: dict[int, str]) -> Table:
-    """All trials, or the most telling `ROWS` of them. How they were measured is a column only if it differs."""
+    """All trials, or the most telling `ROWS` of them.
+
+    How they were measured is a column only if it differs, and so is shown what was decided.
+    """
+    constant = tables.constant_decisions(snapshot.trials)
     metrics = tables.shown_metrics(snapshot.trials, snapshot.objectives)
     shown = tables.trial_rows(snapshot.trials, snapshot.objectives, marked, ROWS)
     mixed = len({t.proposal.fidelity for t in snapshot.trials}) > 1
@@ -248,17 +254,18 @@ def trial_table(snapshot: Snapshot, marked: dict[int, str]) -> Table:
         ("Made by", False),
         ("Architecture or cause", False),
     )
-    rows = [_trial_cells(row, metrics, mixed) for row in shown]
+    rows = [_trial_cells(row, metrics, mixed, constant) for row in shown]
     return Table(columns, rows, [row.mark or str(row.state) for row in shown], sortable=True)
 
 
-def _trial_cells(row: tables.TrialRow, metrics: Sequence[str], mixed: bool) -> list[Cell]:
+def _trial_cells(row: tables.TrialRow, metrics: Sequence[str], mixed: bool, constant: Collection[str]) -> list[Cell]:
     state = str(row.state) + (f" ({row.mark})" if row.mark else "")
     if row.source is not None:
         state += f", as {row.source}"
     if not row.kept and row.state == "done":
         state += ", beyond a limit"
-    what = plain.line(row.problem, 240) if row.problem else plain.show_decisions(row.decisions)
+    decided = {k: v for k, v in row.decisions.items() if k not in constant}
+    what = plain.line(row.problem, 240) if row.problem else plain.show_decisions(decided)
     rank = tables.thoroughness(row.fidelity)
     return [
         _cell(row.number),

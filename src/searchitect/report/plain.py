@@ -47,7 +47,8 @@ def _shows(character: str) -> bool:
 
 def line(value: Any, limit: int = 300) -> str:
     """`clean` on one line."""
-    return " ".join(clean(value, 2 * limit).split())[:limit]
+    text = " ".join(clean(value, 2 * limit).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def number(value: Any) -> float | None:
@@ -91,7 +92,7 @@ def show_number(value: float | None) -> str:
         return {math.inf: "∞", -math.inf: "−∞"}.get(value, "not a number")
     if abs(value) >= 1e15 or (value and abs(value) < 1e-4):
         return f"{value:.3g}".replace("-", "−")
-    if value == int(value) or abs(value) >= 10_000:
+    if value == int(value) or abs(value) >= 1000:
         return f"{value:,.0f}".replace("-", "−")
     return f"{value:.4g}".replace("-", "−")
 

@@ -177,6 +177,14 @@ def _trial_row(trial: Trial, metrics: Sequence[str], objectives: Sequence[Object
     )
 
 
+def constant_decisions(trials: Sequence[Trial]) -> frozenset[str]:
+    """The decisions that are the same in all trials (none with fewer than two trials)."""
+    every = [t.architecture.decisions for t in trials]
+    if len(every) < 2:
+        return frozenset()
+    return frozenset(n for n, v in every[0].items() if all(n in d and d[n] == v for d in every[1:]))
+
+
 def spent(trial: Trial) -> float | None:
     """Seconds of work that the trial took: measured, else by its times; None when reused or not ended."""
     if trial.source is not None or trial.state in (State.QUEUED, State.RUNNING):

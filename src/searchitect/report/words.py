@@ -228,7 +228,7 @@ def _training_words(evaluator: dict[str, Any]) -> str:
 
 def cost_facts(snapshot: Snapshot, costs: Costs) -> list[Fact]:
     """Where the time went."""
-    trials = f"{costs.ended:,} ended, {costs.attempts:,} attempts"
+    trials = f"{costs.ended:,} ended, {plural(costs.attempts, 'attempt')}"
     failed, pruned = snapshot.count(State.FAILED), snapshot.count(State.PRUNED)
     trials += f", {failed:,} failed" * bool(failed) + f", {pruned:,} stopped early" * bool(pruned)
     saved = f"{plural(costs.reused, 'result')} reused, {show_duration(costs.saved)} of training saved"
@@ -244,6 +244,9 @@ def cost_facts(snapshot: Snapshot, costs: Costs) -> list[Fact]:
     if costs.lost:
         facts.append(("Of it lost in failed trials", show_duration(costs.lost)))
     facts.append(("Reuse of equal architectures", saved if costs.reused else "none"))
+    sessions = whole(snapshot.meta.get("sessions"))
+    if sessions is not None and sessions > 1:
+        facts.append(("Sessions", f"{sessions:,} (the time between them does not count)"))
     if costs.epochs:
         facts.append(("Epochs trained", f"{costs.epochs:,}"))
     return facts
@@ -286,6 +289,18 @@ def environment_facts(snapshot: Snapshot) -> list[Fact]:
     facts = [("searchitect", line(snapshot.meta.get("version") or found.get("searchitect") or "", 40))]
     facts += [(k.replace("_", " "), _plain(found[k])) for k in ENVIRONMENT[1:] if k in found]
     return [(label, words) for label, words in facts if words]
+
+
+def changes(snapshot: Snapshot) -> list[str]:
+    """When the environment changed between sessions, and in which of the things that may be shown."""
+    told = []
+    for note in snapshot.notes:
+        if note.kind == "environment_changed":
+            names = [name for name in ENVIRONMENT if name in note.body]
+            told.append(
+                f"The environment changed at {show_time(note.time)}" + f": {', '.join(names)}" * bool(names) + "."
+            )
+    return told[:20]
 
 
 def _plain(value: Any) -> str:
