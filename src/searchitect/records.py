@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -45,7 +45,7 @@ class Fidelity(msgspec.Struct, frozen=True):
     """How thoroughly an architecture is measured. Curves never mix kinds."""
 
     kind: Literal["train", "function", "inherited", "zero_cost", "table"] = "train"
-    epochs: int = 0
+    epochs: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
     data: float = 1.0  # share of the training rows
     resolution: int | None = None
 
@@ -288,9 +288,12 @@ def best(trials: Iterable[Trial], items: Sequence[Objective]) -> Trial | None:
 
 def front(trials: Iterable[Trial], items: Sequence[Objective]) -> list[Trial]:
     """The candidates that no other candidate dominates, sorted by the first goal."""
-    pool = [(losses(t, items) or (), t) for t in candidates(trials, items)]
-    kept = [(v, t) for v, t in pool if not any(dominates(w, v) for w, _ in pool)]
-    return [t for _, t in sorted(kept, key=lambda pair: (pair[0], pair[1].number))]
+    pool = sorted(((losses(t, items) or (), t) for t in candidates(trials, items)), key=lambda p: (p[0], p[1].number))
+    kept: list[tuple[tuple[float, ...], Trial]] = []
+    for values, trial in pool:  # whoever dominates it comes before it in this order, and dominance is transitive
+        if not any(dominates(other, values) for other, _ in kept):
+            kept.append((values, trial))
+    return [trial for _, trial in kept]
 
 
 def reuse_key(space: Space, proposal: Proposal, rest: str) -> str | None:
