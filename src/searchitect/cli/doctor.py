@@ -164,7 +164,7 @@ def _training() -> Check:
     import torch
     from torch import nn
 
-    from searchitect.seeds import seeded_torch
+    from searchitect.torchseeds import seeded_torch
 
     with seeded_torch(0):
         x, y = torch.randn(256, 1, 8, 8), torch.arange(256) % 2
