@@ -5,7 +5,7 @@ from torch import nn
 
 import searchitect.nets as nets
 from searchitect.errors import ArchitectureError, BuildError, TrialError, UsageError
-from searchitect.space import OUTPUTS, Space, lazy, named, one_of, repeat
+from searchitect.space import OUTPUTS, Plan, Space, lazy, named, one_of, repeat
 
 N = lazy(nets)
 
@@ -168,6 +168,8 @@ def test_computed_sizes_with_and_without_outputs():
         ([N.Cell([L.Identity(), L.Identity()])], (3, 4, 4), "'0' (Cell)", "n(n-1)/2"),
         ([N.Skip(3)], (3, 4, 4), "'0' (Skip)", "Skip knows 1 and 2"),
         ([L.Flatten(), L.Dropout(1.5)], (3, 4, 4), "'1' (Dropout)", "probability"),
+        ([L.LazyLinear(7 / one_of(2))], (3,), "'0' (LazyLinear)", "out_features=3.5: must be a whole number"),
+        ([L.LazyConv2d(0, 1)], (3, 4, 4), "'0' (LazyConv2d)", "out_channels=0: must be"),
         ([L.Bilinear(3, 4, 5)], (3,), "'0' (Bilinear)", "input2"),
     ],
 )  # fmt: skip
@@ -207,6 +209,19 @@ def test_memory_errors_keep_their_kind():
     space = Space(L.Sequential(lazy(Picky)("memory")))
     with pytest.raises(MemoryError):
         nets.build(space, space.sample(0), (4,))
+    for layer in (L.Linear(4, 10**15), L.LazyLinear(10**15)):
+        huge = Space(L.Sequential(named("huge", layer)))
+        with pytest.raises(MemoryError, match=r"'huge' \(\w*Linear\): .*memory"):
+            nets.build(huge, huge.sample(0), (4,))
+
+
+def test_what_is_nested_too_deeply_is_refused_in_words():
+    part = L.ReLU()
+    plan = Space(L.Sequential(part)).plan(Space(L.Sequential(part)).sample(0))
+    for _ in range(2000):
+        plan = Plan("torch.nn.Sequential", {"*": (plan,)}, "deep")
+    with pytest.raises(BuildError, match="nested too deeply"):
+        nets.build_plan(plan, (4,))
 
 
 def test_a_lazy_part_that_is_never_used_is_named():

@@ -33,11 +33,12 @@ def trains(space: Space, architecture, shape, outputs=3, batch=4):
     assert Costs(space, shape, outputs).of(architecture).params == sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.parametrize("samples", [4, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SPACES)
-def test_fifty_samples_and_the_baseline_train(name):
+def test_samples_and_the_baseline_train(name, samples):
     space = load_space(name, **SMALL.get(name, {}))
     assert space.name == name
-    for architecture in [space.architecture(space.baseline), *(space.sample(i) for i in range(50))]:
+    for architecture in [space.architecture(space.baseline), *(space.sample(i) for i in range(samples))]:
         trains(space, space.validate(architecture), SHAPES[name])
 
 

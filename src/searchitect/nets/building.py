@@ -8,7 +8,6 @@ is ever imported, so that a space read from a file cannot run code of its own ch
 from __future__ import annotations
 
 import dis
-import warnings
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
@@ -30,12 +29,13 @@ _RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def build(
-    space: Space, architecture: Architecture, sample: torch.Tensor | tuple[int, ...], *,
+    space: Space, architecture: Architecture, sample: torch.Tensor | tuple[int, ...] | None, *,
     outputs: int | None = None, seed: int = 0,
 ) -> nn.Module:  # fmt: skip
     """The stand-alone network of an architecture, on the CPU, in training mode.
 
-    sample:  an input with batch dimension (B, ...), or its shape without the batch.
+    sample:  an input with batch dimension (B, ...), or its shape without the batch. None builds without a dry run:
+             then no lazy layer may be left (UsageError), and a layer that does not fit its input fails when used.
     outputs: what OUTPUTS in the space stands for.
 
     Tied parts of the space get weights of their own. Raises ArchitectureError for decisions of another
@@ -46,26 +46,37 @@ def build(
 
 
 def build_plan(
-    plan: Plan, sample: torch.Tensor | tuple[int, ...], *,
+    plan: Plan, sample: torch.Tensor | tuple[int, ...] | None, *,
     targets: Mapping[str, Any] | None = None, outputs: int | None = None, seed: int = 0,
 ) -> nn.Module:  # fmt: skip
     """The network of a plan; `targets` are the classes and functions that the user brought, by path."""
-    x = _example(sample)
-    _fits(plan, tuple(x.shape[1:]))
+    x = None if sample is None else _example(sample)
     maker = _Maker(targets or {}, outputs)
-    with seeded_torch(seed), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Lazy modules are a new feature")
-        module: nn.Module = maker.make(plan)
-        module.eval()
-        try:
-            with torch.no_grad():
-                module(x)
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            raise _failure(maker.where(error) or plan, error) from error
+    try:
+        if x is not None:
+            _fits(plan, tuple(x.shape[1:]))
+        with seeded_torch(seed):
+            module: nn.Module = maker.make(plan)
+            if x is not None:
+                _dry_run(module, x, maker, plan)
+    except RecursionError:
+        raise BuildError(f"{place(plan)}: nested too deeply to be built") from None
+    if x is None:
+        _check_sized(maker)
     _complete(maker)
     return module.train()
+
+
+def _dry_run(module: nn.Module, x: torch.Tensor, maker: _Maker, plan: Plan) -> None:
+    """Send one sample through in evaluation mode: lazy layers get their sizes, misfits show."""
+    module.eval()
+    try:
+        with torch.no_grad():
+            module(x)
+    except (MemoryError, RecursionError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise _failure(maker.where(error) or plan, error) from error
 
 
 def _example(sample: torch.Tensor | tuple[int, ...]) -> torch.Tensor:
@@ -125,7 +136,7 @@ class _Maker:
             if plan.target in FUNCTIONS:
                 return function(*args.values())
             result = function(*args["*"]) if set(args) == {"*"} else apply(function, args)
-        except (MemoryError, torch.OutOfMemoryError):
+        except (MemoryError, RecursionError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             raise _failure(plan, error) from error
@@ -173,11 +184,16 @@ def _frames(trace: TracebackType | None) -> list[TracebackType]:
     return frames
 
 
-def _failure(plan: Plan, error: Exception) -> TrialError:
-    """A BuildError where the pieces do not fit, a plain TrialError where the user's code is at fault."""
+def _failure(plan: Plan, error: Exception) -> Exception:
+    """A BuildError where the pieces do not fit, a plain TrialError where the user's code is at fault.
+
+    torch reports a lack of memory on the CPU as a RuntimeError: that becomes a MemoryError.
+    """
     if isinstance(error, TrialError):
         return error
     text = str(error).strip() or "no message"
+    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text:
+        return MemoryError(f"{place(plan)}: {text.splitlines()[0]}")
     if _is_refusal(error):
         return BuildError(f"{place(plan)}: {text}")
     return TrialError(f"{place(plan)}: {type(error).__name__} in your code: {text}")
@@ -196,6 +212,16 @@ def _is_refusal(error: Exception) -> bool:
         return True
     raised = last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE
     return isinstance(error, (RuntimeError, IndexError)) and not raised
+
+
+def _check_sized(maker: _Maker) -> None:
+    """Raise UsageError when, without a sample, a lazy layer is left."""
+    for module, plan in maker.made.values():
+        if any(is_lazy(tensor) for tensor in module.parameters()):
+            raise UsageError(
+                f"{place(plan)}: its width follows from its input, whose shape is not known; pass sample=(...), the "
+                "shape of one input row without the batch"
+            )
 
 
 def _complete(maker: _Maker) -> None:

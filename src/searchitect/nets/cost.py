@@ -18,7 +18,7 @@ from searchitect.errors import ArchitectureError, BuildError, TrialError
 from searchitect.nets.block_costs import BLOCK_COSTS
 from searchitect.nets.building import build_plan
 from searchitect.nets.layer_costs import LAYER_COSTS
-from searchitect.nets.parts import Part, Shape, Walk, numbers
+from searchitect.nets.parts import Part, Shape, Walk, numbers, place
 from searchitect.space import Architecture, Plan, Space
 
 BYTES = 4  # float32
@@ -73,7 +73,10 @@ class Costs:
             plan = self.space.plan(architecture, self.outputs)
         except ArchitectureError as error:  # a value computed in the space, such as `width // ratio`
             raise BuildError(str(error)) from error
-        part = self._walk(plan, self.shape)
+        try:
+            part = self._walk(plan, self.shape)
+        except RecursionError:
+            raise BuildError(f"{place(plan)}: nested too deeply to be built") from None
         self._walk.settle()
         kept = part.kept
         if part.keeps_input:

@@ -26,6 +26,16 @@ def _name(plan: Plan) -> str:
     return plan.target.rpartition(".")[2]
 
 
+def _count(plan: Plan, name: str) -> int:
+    """A size that must be a whole number, such as a width."""
+    value = plan.args[name]
+    if isinstance(value, Plan):  # computed from the number of outputs, which is not known yet
+        raise Unusual
+    if not isinstance(value, int) or value < 1:
+        misfit(plan, f"{name}={value!r}: must be a whole number of at least 1 (divide widths with //)")
+    return value
+
+
 def _map(plan: Plan, shape: Shape, dims: int) -> None:
     wanted = {1: "(channels, length)", 2: "(channels, height, width)", 3: "(channels, depth, height, width)"}[dims]
     if len(shape) != dims + 1:
@@ -44,7 +54,7 @@ def _sequential(walk: Walk, plan: Plan, shape: Shape) -> Part:
 def _conv(dims: int, _walk: Walk, plan: Plan, shape: Shape) -> Part:
     args = plan.args
     _map(plan, shape, dims)
-    width, groups, out = shape[0], args.get("groups", 1), args["out_channels"]
+    width, groups, out = shape[0], args.get("groups", 1), _count(plan, "out_channels")
     wanted = args.get("in_channels", width)
     if wanted != width:
         misfit(plan, f"the input has {width} channels, but in_channels={wanted}: write {width}, or Lazy{_name(plan)}")
@@ -78,7 +88,7 @@ def _linear(_walk: Walk, plan: Plan, shape: Shape) -> Part:
     args = plan.args
     if not shape:
         misfit(plan, "needs an input with features, got one number per sample")
-    width, out = shape[-1], args["out_features"]
+    width, out = shape[-1], _count(plan, "out_features")
     wanted = args.get("in_features", width)
     if wanted != width:
         text = f"the input has {width} features (shape {shape}), but in_features={wanted}"

@@ -92,7 +92,7 @@ def _options(kind: str, shape: tuple[int, ...], n_train: int) -> tuple[str, dict
     """The space's name, and its options by the width that they begin with, from narrow to wide."""
     if kind == "image":
         return "cnn", {
-            width: {"size": min(shape[1:]), "width": width} for width in (WIDTHS[:3] if n_train < SMALL else WIDTHS)
+            width: {"size": min(shape[1:]), "width": width} for width in (WIDTHS[:2] if n_train < SMALL else WIDTHS)
         }
     if kind == "sequence":
         scaled = [tuple(int(w * s) for w in (16, 32, 48, 64)) for s in SCALES]
