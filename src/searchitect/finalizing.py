@@ -26,7 +26,7 @@ from searchitect.finalize.items import item_values
 from searchitect.interrupts import Interrupts
 from searchitect.loop import Loop, weights_path
 from searchitect.nets import build
-from searchitect.observer import Progress
+from searchitect.observer import Announcer, Progress
 from searchitect.records import Objective, Trial, candidates, goals, losses
 from searchitect.seeds import derive
 from searchitect.tasks import run_tasks
@@ -146,6 +146,7 @@ class _Watcher:
 
     def __init__(self, session: Session, loop: Loop) -> None:
         self.session, self.loop, self.text = session, loop, ""
+        self.announcer = Announcer(session.observer)
 
     def __call__(self, text: str) -> None:
         """A new step."""
@@ -157,7 +158,7 @@ class _Watcher:
         session, loop = self.session, self.loop
         left = None if session.end is None else max(0.0, session.end - time.monotonic())
         text = f"{self.text} ({done} of {total})" if total else self.text
-        session.observer.progress(Progress(
+        self.announcer.progress(Progress(
             "finalize", loop.tally["done"], loop.tally["failed"], loop.tally["reused"], 0, loop.incumbent,
             session.elapsed, left, None, text,
         ))  # fmt: skip

@@ -328,8 +328,9 @@ def _once(context: FinalContext, tasks: list[Task], metric: str | None) -> list[
     if context.should_stop():
         raise _Interrupted([None] * len(tasks))
     found = list(context.run(tasks))
-    whole = [
-        isinstance(o, Outcome) and not (o.stopped and o.epochs < t.epochs) for o, t in zip(found, tasks, strict=True)
+    whole = [  # a function of the user's that was asked to stop may have cut its training short
+        isinstance(o, Outcome) and not (o.stopped and (context.own_data or o.epochs < t.epochs))
+        for o, t in zip(found, tasks, strict=True)
     ]
     if context.should_stop() and not all(whole):
         raise _Interrupted([o if ready else None for o, ready in zip(found, whole, strict=True)])
