@@ -1,6 +1,6 @@
 """Carries the weights of one network over to another with the same canonical key.
 
-The symbolic run of a plan (`canonical.Graph`) and the forward pass of the built network visit the same
+The symbolic run of a plan (`symbols.Graph`) and the forward pass of the built network visit the same
 operations in the same order; so each weighted value of the first belongs to a module of the second, and two
 equal texts name their values in the same order.
 """
@@ -8,10 +8,10 @@ equal texts name their values in the same order.
 import torch
 
 from searchitect.nets import TwoInputCell, build
-from searchitect.space import canonical
+from searchitect.space import canonical, symbols
 
 
-class Recording(canonical.Graph):
+class Recording(symbols.Graph):
     """A symbolic run that notes each operation that is a module in the network: (target, value or None)."""
 
     def __init__(self):
@@ -27,14 +27,14 @@ class Recording(canonical.Graph):
     def apply(self, plan, x):
         before = len(self.seen)
         value = super().apply(plan, x)
-        if plan.target not in canonical.RULES and len(self.seen) == before:
+        if plan.target not in symbols.RULES and len(self.seen) == before:
             self.seen.append((plan.target, None))
         return value
 
 
 def values_and_text(plan):
     graph = Recording()
-    text, order = canonical.write(graph.apply(plan, canonical.INPUT), graph.twins)
+    text, order = canonical.write(graph.apply(plan, symbols.INPUT), graph.twins)
     return graph.seen, text, order
 
 

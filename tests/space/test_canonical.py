@@ -140,6 +140,22 @@ def test_classes_of_the_users_are_opaque():
     assert key(M.Branches(wrap(L.ReLU()), wrap(L.ReLU()))) != key(L.Sequential(wrap(L.ReLU()), L.ReLU()))
 
 
+WRONG_USE = {
+    "a cell with four edges": M.Cell([conv(), conv(), conv(), conv()]),
+    "an edge from nowhere": subset(a=M.Edge(7, conv()), b=M.Edge(0, conv()), k=2),
+    "an edge without states": M.Edge(0, conv()),
+    "a list into a layer": L.Sequential(subset(a=conv(), b=conv(), k=2), L.ReLU()),
+    "lists of lists": subset(a=subset(c=conv(), d=conv(), k=2), b=conv(), k=2),
+    "a mapping of layers": L.Sequential({"first": conv()}),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_USE)
+def test_what_cannot_be_built_still_has_a_key(case):
+    """It is the build that says what is wrong, with its place."""
+    assert len(key(WRONG_USE[case])) == 32
+
+
 def test_a_very_long_network_has_a_key():
     long = Space(L.Sequential(repeat(lambda: L.Sequential(conv(), M.Zero()), 3_000), L.ReLU()))
     assert len(long.key(long.sample(0))) == 32
