@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 from helpers_nets import L, one
@@ -224,9 +226,38 @@ def test_what_is_nested_too_deeply_is_refused_in_words():
         nets.build_plan(plan, (4,))
 
 
-def test_a_lazy_part_that_is_never_used_is_named():
-    space = Space(L.Sequential(lazy(Hoards)(L.LazyLinear(3))))
-    with pytest.raises(BuildError, match=r"'0.part' \(LazyLinear\): never received an input"):
+LATE = [L.LazyLinear(3), N.SameConv(3), N.Depthwise(3), N.Skip(2), N.SqueezeExcite(), N.ConvMixing(3), N.Position()]
+
+
+@pytest.mark.parametrize("part", LATE, ids=lambda part: part.target.rpartition(".")[2])
+def test_a_part_that_never_sees_an_input_is_named(part):
+    name = part.target.rpartition(".")[2]
+    space = Space(L.Sequential(lazy(Hoards)(L.Sequential(part))))
+    with pytest.raises(BuildError, match=rf"'0.part.0' \({name}\): never received an input"):
+        nets.build(space, space.sample(0), (4,))
+    with pytest.raises(UsageError, match=rf"'0.part.0' \({name}\): its width follows from its input"):
+        nets.build(space, space.sample(0), None)
+
+
+def test_every_block_that_is_made_late_is_known():
+    late = {name for name in nets.BLOCKS if " is None" in inspect.getsource(getattr(nets, name))}
+    assert late == {part.target.rpartition(".")[2] for part in LATE[1:]}
+
+
+class Inward(nn.Module):
+    """Makes a lazy layer of its own and never uses it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Sequential(nn.LazyLinear(2))
+
+    def forward(self, x):
+        return x
+
+
+def test_the_place_of_a_hidden_lazy_layer_is_the_users_class():
+    space = Space(L.Sequential(named("mine", lazy(Inward)()), N.Skip()))
+    with pytest.raises(BuildError, match=r"'mine' \(Inward\): never received an input"):
         nets.build(space, space.sample(0), (4,))
 
 

@@ -26,6 +26,14 @@ from searchitect.torchseeds import seeded_torch
 
 _FILES = (nn, blocks, operations, cells, sequence)
 _RAISE = dis.opmap["RAISE_VARARGS"]
+_LATE: dict[type[nn.Module], str] = {  # blocks of ours that are empty until their first input, and what is empty
+    operations.SameConv: "body",
+    operations.Depthwise: "body",
+    operations.Skip: "halves",
+    blocks.SqueezeExcite: "gate",
+    sequence.ConvMixing: "conv",
+    sequence.Position: "table",
+}
 
 
 def build(
@@ -61,9 +69,7 @@ def build_plan(
                 _dry_run(module, x, maker, plan)
     except RecursionError:
         raise BuildError(f"{place(plan)}: nested too deeply to be built") from None
-    if x is None:
-        _check_sized(maker)
-    _complete(maker)
+    _check_sized(module, maker, has_run=x is not None)
     return module.train()
 
 
@@ -214,21 +220,23 @@ def _is_refusal(error: Exception) -> bool:
     return isinstance(error, (RuntimeError, IndexError)) and not raised
 
 
-def _check_sized(maker: _Maker) -> None:
-    """Raise UsageError when, without a sample, a lazy layer is left."""
-    for module, plan in maker.made.values():
-        if any(is_lazy(tensor) for tensor in module.parameters()):
-            raise UsageError(
-                f"{place(plan)}: its width follows from its input, whose shape is not known; pass sample=(...), the "
-                "shape of one input row without the batch"
-            )
+def _check_sized(root: nn.Module, maker: _Maker, *, has_run: bool) -> None:
+    """Raise BuildError when a layer never saw an input, UsageError when there was no sample to show it one."""
+    left = next((module for module in root.modules() if _unsized(module)), None)
+    if left is None:
+        return
+    # parts are made before what they are put into, so the first that holds it is the innermost
+    plan = next(plan for made, plan in maker.made.values() if any(part is left for part in made.modules()))
+    if has_run:
+        raise BuildError(f"{place(plan)}: never received an input, so its width is unknown; use it or leave it out")
+    raise UsageError(
+        f"{place(plan)}: its width follows from its input, whose shape is not known; pass sample=(...), the "
+        "shape of one input row without the batch"
+    )
 
 
-def _complete(maker: _Maker) -> None:
-    """Raise BuildError when a lazy layer never saw an input: its weights would have no size."""
-    for module, plan in maker.made.values():
-        for tensor in module.parameters(recurse=False):
-            if is_lazy(tensor):
-                raise BuildError(
-                    f"{place(plan)}: never received an input, so its width is unknown; use it or leave it out"
-                )
+def _unsized(module: nn.Module) -> bool:
+    if isinstance(module, operations.Skip) and module.stride == 1:
+        return False
+    late = _LATE.get(type(module))
+    return (late is not None and getattr(module, late) is None) or any(map(is_lazy, module.parameters(recurse=False)))
