@@ -2,8 +2,8 @@
 
 Widths are set by cost: about `CANDIDATES` trainings should fit into half of the budget at the median cost of
 sampled architectures, which is counted without building. Seconds of a training step come from a linear model
-of multiply-accumulates and of numbers kept for backward, fitted on one core (AVX2) to 36 architectures of
-each kind; there it was off by less than a third for nine in ten.
+of multiply-accumulates and of numbers kept for backward, fitted on one core (AVX2) to 54 image, 24 sequence
+and 24 table networks. On those it gave 0.6 to 1.35 times the measured seconds for nine in ten.
 """
 
 from __future__ import annotations
