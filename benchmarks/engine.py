@@ -18,6 +18,7 @@ from pathlib import Path
 from searchitect.executors import Executor, Finished
 from searchitect.loop import Limits, Loop
 from searchitect.records import Measurement, State, Trial, objectives
+from searchitect.reuse import Reuse
 from searchitect.space import Layer, Space, one_of
 from searchitect.store import Store
 from searchitect.strategies import STRATEGIES, Setting, make_strategy
@@ -75,7 +76,9 @@ def durable(space: Space, name: str, trials: int) -> float:
         executor = Instant()
         executor.start(print)
         strategy = make_strategy(name, Setting(space, GOALS, 0))
-        loop = Loop(space, store, strategy, executor, GOALS, lambda _trial: {}, "bench", Limits(trials=trials), 0)
+        loop = Loop(
+            space, store, strategy, executor, GOALS, lambda _trial: {}, Reuse(space, "bench"), Limits(trials=trials), 0
+        )
         began = time.process_time()
         loop.run()
         return len(loop.trials) / (time.process_time() - began)

@@ -57,9 +57,8 @@ def main() -> None:
     print(f"load average {os.getloadavg()[0]:.2f} on {len(os.sched_getaffinity(0))} cores")
     for workers in (1, 2):
         seconds = timed(nap, workers, 100, {"seconds": 0.05})
-        print(
-            f"{workers} workers, 50 ms tasks: {(seconds - 100 / workers * 0.05) / (100 / workers) * 1e3:.2f} ms beyond ideal"
-        )
+        beyond = (seconds - 100 / workers * 0.05) / (100 / workers) * 1e3
+        print(f"{workers} workers, 50 ms tasks: {beyond:.2f} ms beyond ideal")
     seconds = timed(nap, 1, 2000, {"seconds": 0.0})
     print(f"an empty task: {seconds / 2000 * 1e6:.0f} µs")
     began = time.perf_counter()

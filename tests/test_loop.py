@@ -11,7 +11,8 @@ from searchitect.errors import StudyFailedError
 from searchitect.executors import make
 from searchitect.loop import Limits, Loop, weights_path
 from searchitect.observer import Observer
-from searchitect.records import Fidelity, State, objectives
+from searchitect.records import Fidelity, Measurement, Proposal, State, Trial, objectives
+from searchitect.reuse import Reuse
 from searchitect.space import Layer, Space, one_of
 from searchitect.store import Store
 from searchitect.strategies import Setting, Strategy, make_strategy
@@ -41,7 +42,7 @@ def loop(
             "decisions": trial.architecture.decisions,
         }
 
-    return Loop(space, store, strategy, executor, goals, payload, "recipe", limits, seed, **more)
+    return Loop(space, store, strategy, executor, goals, payload, Reuse(space, "recipe"), limits, seed, **more)
 
 
 def history(run):
@@ -297,3 +298,30 @@ def test_only_the_weights_of_the_best_are_kept(tmp_path):
     run = loop(tmp_path / "s", trials=20, function=save, weights=folder)
     run.run()
     assert [p.name for p in folder.iterdir()] == [weights_path(folder, run.incumbent.number).name]
+
+
+def test_a_copied_result_carries_its_own_costs(tmp_path):
+    a, skip = Layer("toy.A", {}), Layer("torch.nn.Identity", {})
+    space = Space(Layer("torch.nn.Sequential", {"*": (one_of(a, skip, name="x"), one_of(a, skip, name="y"))}))
+
+    def costs(architecture):
+        return {"params": 100.0 if architecture.decisions["x"] == "A" else 1.0, "macs": 7.0}
+
+    reuse = Reuse(space, "recipe", costs=costs)
+    one, other = space.architecture({"x": "A", "y": "Identity"}), space.architecture({"x": "Identity", "y": "A"})
+    first = Trial(0, Proposal(one), State.DONE, measurement=Measurement({"score": 1.0, "params": 100.0}))
+    copied = reuse.copied(Trial(1, Proposal(other)), first)
+    assert copied.measurement.metrics == {"score": 1.0, "params": 1.0}
+    assert (copied.source, copied.state) == (0, State.DONE)
+
+
+def test_equivalents_share_a_key_unless_only_the_same_counts():
+    a, skip = Layer("toy.A", {}), Layer("torch.nn.Identity", {})
+    space = Space(Layer("torch.nn.Sequential", {"*": (one_of(a, skip, name="x"), one_of(a, skip, name="y"))}))
+    pair = [Proposal(space.architecture(d)) for d in ({"x": "A", "y": "Identity"}, {"x": "Identity", "y": "A"})]
+    keys = [[Reuse(space, "r", exact=exact).key(p, 0) for p in pair] for exact in (False, True)]
+    assert keys[0][0] == keys[0][1]
+    assert keys[1][0] != keys[1][1]
+    assert Reuse(space, "other recipe").key(pair[0], 0) != keys[0][0]
+    longer = Proposal(pair[0].architecture, Fidelity(epochs=9))
+    assert Reuse(space, "r").key(longer, 0) != keys[0][0]

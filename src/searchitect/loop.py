@@ -31,8 +31,8 @@ from searchitect.records import (
     Trial,
     best,
     goals,
-    reuse_key,
 )
+from searchitect.reuse import Reuse
 from searchitect.seeds import derive
 from searchitect.space import Architecture, Space
 from searchitect.store import Store
@@ -65,7 +65,7 @@ class Loop:
     """One search over one store. `run` returns why it ended: "budget", "trials", "exhausted" or "interrupted".
 
     payload:   makes the worker's task of a trial.
-    reuse:     text that stands for everything but the architecture that a result depends on.
+    reuse:     finds equivalents and copies their results.
     interrupt: asked often; true ends the search at the next step of what runs.
     replan:    called after each result; may move `limits.deadline`.
     weights:   folder where tasks leave `trial-N.safetensors`; only the incumbent's are kept.
@@ -77,7 +77,7 @@ class Loop:
     executor: Executor
     objectives: tuple[Objective, ...]
     payload: Payload
-    reuse: str
+    reuse: Reuse
     limits: Limits
     seed: int
     observer: Observer = field(default_factory=Observer)
@@ -91,8 +91,6 @@ class Loop:
         self.flying: dict[int, Trial] = {}
         self.sessions: dict[int, list[dict[str, float]]] = {}  # reports of what runs
         self.ready: deque[Trial] = deque()  # queued: resumed, enqueued by the user, or to be tried again
-        self.by_key: dict[str, int] = {}  # reuse key → the trial that has, or will have, the result
-        self.waiting: dict[int, list[Trial]] = {}  # by the number of the trial whose result they wait for
         self.distinct: set[Architecture] = set()
         self.tally: Counter[str] = Counter()
         self.first_failures: list[Failure] = []
@@ -272,34 +270,26 @@ class Loop:
 
     def _new_trial(self, proposal: Proposal) -> Trial:
         number = len(self.trials)
-        key = reuse_key(self.space, proposal, self.reuse) or f"unknown {number}"
-        return Trial(number, proposal, key=key, seed=derive(self.seed, number, "trial"))
+        return Trial(number, proposal, key=self.reuse.key(proposal, number), seed=derive(self.seed, number, "trial"))
 
     def _remember(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
         self.distinct.add(trial.architecture)
-        if trial.source is None:
-            self.by_key.setdefault(trial.key, trial.number)
+        self.reuse.remember(trial)
 
     def _reused(self, trial: Trial) -> bool:
         """Whether an equivalent has, or will have, the result; then this trial needs no worker."""
-        source = self.trials[self.by_key.setdefault(trial.key, trial.number)]
+        source = self.trials[self.reuse.holder(trial)]
         if source.number == trial.number:
             return False
         if source.state in (State.DONE, State.FAILED):
-            self._copy(trial, source)
+            self._finish(self.reuse.copied(trial, source))
         elif source.state is State.RUNNING:
-            self.waiting.setdefault(source.number, []).append(trial)
+            self.reuse.wait(source, trial)
         else:  # cut short, or queued itself: this one is measured
-            self.by_key[trial.key] = trial.number
+            self.reuse.take_over(trial)
             return False
         return True
-
-    def _copy(self, trial: Trial, source: Trial) -> None:
-        """Finish a trial with the result of an equivalent one."""
-        self._finish(msgspec.structs.replace(
-            trial, state=source.state, measurement=source.measurement, failure=source.failure, source=source.number,
-        ))  # fmt: skip
 
     def _submit(self, trial: Trial) -> None:
         running = self.store.start(trial.number, worker=-1)
@@ -412,11 +402,11 @@ class Loop:
         self._tell(trial)
         self.sessions.pop(trial.number, None)
         self._note_best(trial)
-        for other in self.waiting.pop(trial.number, ()):
+        for other in self.reuse.released(trial.number):
             if trial.state in (State.DONE, State.FAILED):
-                self._copy(other, trial)
+                self._finish(self.reuse.copied(other, trial))
             else:
-                self.by_key[other.key] = other.number
+                self.reuse.take_over(other)
                 self.ready.append(other)
         if trial.state is State.FAILED and trial.source is None:
             self._check_first_failures(trial)

@@ -12,6 +12,7 @@ from searchitect.errors import UsageError
 from searchitect.executors import Event, Executor, Failed, Finished
 from searchitect.loop import Limits, Loop
 from searchitect.records import Cause, Fidelity, Trial, objectives
+from searchitect.reuse import Reuse
 from searchitect.space import Architecture, Space
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy
@@ -67,8 +68,9 @@ class Manual:
             self._note(space, [str(o) for o in aims], {"name": strategy, "options": options, "why": "asked for"}, seed)
             self._fidelity = Fidelity("function")
             made = make_strategy(strategy, Setting(space, aims, seed, self._fidelity), options)
+            reuse = Reuse(space, "by hand")
             self._loop = Loop(
-                space, self.store, made, _You(1_000_000), aims, lambda trial: {}, "by hand", Limits(), seed
+                space, self.store, made, _You(1_000_000), aims, lambda trial: {}, reuse, Limits(), seed
             )  # fmt: skip
         except BaseException:
             self.store.close()

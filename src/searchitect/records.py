@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from searchitect.errors import ArchitectureError, UsageError
-from searchitect.space import Architecture, Space
+from searchitect.errors import UsageError
+from searchitect.space import Architecture
 
 
 class State(StrEnum):
@@ -294,20 +294,6 @@ def front(trials: Iterable[Trial], items: Sequence[Objective]) -> list[Trial]:
         if not any(dominates(other, values) for other, _ in kept):
             kept.append((values, trial))
     return [trial for _, trial in kept]
-
-
-def reuse_key(space: Space, proposal: Proposal, rest: str) -> str | None:
-    """What a result depends on: the function that the architecture computes, the fidelity, and `rest`.
-
-    None where a function of the user's that computes a value in the space fails.
-    """
-    fidelity = proposal.fidelity
-    try:
-        canonical = space.key(proposal.architecture)
-    except ArchitectureError:
-        return None
-    parts = (canonical, fidelity.kind, str(fidelity.epochs), repr(fidelity.data), str(fidelity.resolution), rest)
-    return "/".join(parts)
 
 
 def text_of(number: float) -> float | str:

@@ -19,11 +19,13 @@ from searchitect.observer import Observer
 from searchitect.preparing import Prepared
 from searchitect.probing import seconds_per_epoch
 from searchitect.records import Fidelity, State, Trial, candidates, losses
+from searchitect.reuse import Reuse
 from searchitect.seeds import derive
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy
 
 CHECKPOINT_FROM = 20.0  # seconds of a trial; shorter ones are repeated, not continued, after an interruption
+MEASURED_BY_CLOCK = {"latency_ms", "seconds"}  # equal functions may differ in these
 LARGEST_SLACK = 4.0  # seconds that running trials get beyond the end of the search
 
 
@@ -144,7 +146,10 @@ class Session:
         if self.end is not None:
             limits.deadline = self.end - fidelities.reserve
             limits.slack = min(LARGEST_SLACK, 0.02 * (settings.budget_seconds or 0.0))
-        reuse = f"{derive(0, msgspec.json.encode(prepared.evaluator.describe()).decode()):x}"
+        described = f"{derive(0, msgspec.json.encode(prepared.evaluator.describe()).decode()):x}"
+        clocked = {o.metric for o in prepared.objectives} & MEASURED_BY_CLOCK
+        costs = None if prepared.costs is None else lambda a, table=prepared.costs: table.of(a)._asdict()
+        reuse = Reuse(prepared.space, described, costs=costs, exact=bool(clocked))
         return Loop(
             prepared.space, self.store, strategy, executor, prepared.objectives, self._payload, reuse, limits,
             settings.seed, self.observer, interrupts, lambda loop: self._replan(loop, fidelities), self.checkpoints,

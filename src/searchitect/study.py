@@ -19,7 +19,6 @@ from searchitect.settings import Settings, from_mapping
 from searchitect.space import Architecture, Space
 from searchitect.store import Store
 
-
 log = logging.getLogger(__name__)
 
 
