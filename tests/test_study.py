@@ -216,3 +216,23 @@ def test_spaces_by_name_are_sized_for_the_data(kind, source):
     asked = prepare(Settings(data=source, space=name), Given()).space
     chosen = prepare(Settings(data=source), Given()).space
     assert asked.fingerprint == chosen.fingerprint
+
+
+def test_a_test_part_may_be_given_apart():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 5)).astype(np.float32), np.arange(100) % 2
+    found = prepare(Settings(trials=1, validation=0.25), Given(data=(x, y), test_data=(x[:30] + 9, y[:30])))
+    assert found.data_facts["splits"] == {"train": 75, "validation": 25, "test": 30}
+    assert len(found.test[1]) == 30
+    assert len(found.evaluator.raw) == 100
+
+
+def test_layout_and_missing_cells_can_be_told():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 8, 9, 3)).astype(np.float32), np.arange(60) % 2
+    assert prepare(Settings(trials=1, layout="NHWC"), Given(data=(x, y))).data_facts["shape"] == [3, 8, 9]
+    table = rng.normal(size=(60, 4))
+    table[3, 1] = np.nan
+    with pytest.raises(DataError, match="missing"):
+        prepare(Settings(trials=1), Given(data=(table, y)))
+    assert prepare(Settings(trials=1, missing="impute"), Given(data=(table, y))).data_facts["kind"] == "table"

@@ -36,6 +36,7 @@ class Given:
     baseline: Any = None
     sample: tuple[int, ...] | None = None
     outputs: int | None = None
+    test_data: Any = None
 
 
 @dataclass
@@ -138,8 +139,10 @@ def _load(settings: Settings, given: Given) -> RawData | None:
     source = given.data if given.data is not None else settings.data
     if source is None:
         return None
+    apart = given.test_data if given.test_data is not None else settings.test_data
     return load(
-        source, settings.target, task=settings.task, limit_train=settings.limit_train, seed=settings.seed
+        source, settings.target, task=settings.task, layout=settings.layout, test=apart, missing=settings.missing,
+        limit_train=settings.limit_train, seed=settings.seed,
     )  # fmt: skip
 
 

@@ -48,6 +48,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     target: Annotated[str | None, _about("name of the column (or array) to predict, for tables", "y")] = None
     task: Annotated[Literal["classification", "regression"] | None, _about(
         "kind of prediction; left out, it is read off the target", "classification")] = None
+    layout: Annotated[Literal["NHW", "NHWC", "NCHW", "NCT", "NTC", "NT", "NF"] | None, _about(
+        "meaning of the axes of X, where it cannot be told: N rows, C channels, H W, T time, F features", "NHWC")] = None
+    missing: Annotated[Literal["error", "impute"] | None, _about(
+        "what to do with empty cells; left out, an error in arrays and imputed in CSV files and frames",
+        "impute")] = None
+    test_data: Annotated[str | None, _about(
+        "a source of the same form kept for the final test, instead of a share of the rows", "test.npz")] = None
     space: Annotated[str | None, _about(
         "the search space: a ready one (see `searchitect spaces`), module:object or FILE.py:object; left out, "
         "it is chosen by the kind of data", "cnn")] = None

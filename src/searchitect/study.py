@@ -35,7 +35,8 @@ def search(
     baseline: a zero-argument factory of the network to beat, or decisions of the space.
     enqueue:  architectures to try first.
     options:  every field of `Settings` (budget="10m", trials=20, objectives=[...], workers=2, seed=0,
-              path="runs/first", ...), and `sample=` (shape of one row) and `outputs=` for `evaluate` without data.
+              path="runs/first", ...), `sample=` (shape of one row) and `outputs=` for `evaluate` without data,
+              and `test_data=` (a source like `data`) where the test rows are given apart.
 
     With a budget everything ends in that time, the final comparison included. Raises UsageError, SpaceError
     or DataError before anything is trained, StorageError when `path` holds a study already (see `resume`),
@@ -45,6 +46,8 @@ def search(
 
     began = time.monotonic()
     extra = {name: options.pop(name) for name in ("sample", "outputs") if name in options}
+    if not isinstance(options.get("test_data"), (str, type(None))):
+        extra["test_data"] = options.pop("test_data")
     if isinstance(data, (str, Path)):
         options["data"], data = str(data), None
     chosen = settings or from_mapping({"name": options.get("name"), **options})
@@ -78,7 +81,8 @@ def resume(
     began = time.monotonic()
     takeover, allow = bool(changes.pop("takeover", False)), bool(changes.pop("allow_data_change", False))
     sample, outputs = changes.pop("sample", None), changes.pop("outputs", None)
-    given = Given(space, data, evaluate, baseline, sample, outputs)
+    apart = None if isinstance(changes.get("test_data"), str) else changes.pop("test_data", None)
+    given = Given(space, data, evaluate, baseline, sample, outputs, apart)
     with Store.open(Path(path)) as reader:
         meta = dict(reader.meta)
     chosen = read_back(meta, given, code, changes)
