@@ -26,7 +26,7 @@ TINY = Space(L.Sequential(L.Flatten(), L.LazyLinear(one_of(4, 8)), L.ReLU(), L.L
 SPACES = {
     "cnn": (lambda: cnn.space(12, width=4), (3, 12, 12)),
     "nb201": (lambda: nb201.space(cells=1, width=4), (1, 8, 8)),
-    "darts": (lambda: darts.space(width=4, cells=2), (1, 8, 8)),
+    "darts": (lambda: darts.space(width=4, cells=3), (1, 8, 8)),
     "mobilenet": (lambda: mobilenet.space(width=4, depth=2), (1, 16, 16)),
     "transformer": (lambda: transformer.space(dims=(16, 32), depth=2), (1, 16, 16)),
     "mlp": (mlp.space, (7,)),
@@ -207,7 +207,8 @@ def test_model_py_is_readable_and_imports_torch_and_python_only(tmp_path, unchec
     imports = {line.split()[1].split(".")[0] for line in text.splitlines() if line.startswith(("import ", "from "))}
     assert imports <= {"torch"} | sys.stdlib_module_names
     assert "searchitect" not in text
-    assert "    return nn.Sequential(\n        nn.Sequential(\n            nn.LazyConv2d(" in text
+    assert "    return nn.Sequential(\n        nn.Sequential(\n            nn.Conv2d(3, " in text
+    assert "Lazy" not in text.split("def load()")[0]
     assert "noqa" not in text
     assert max(map(len, text.splitlines())) <= 125
     compile(text, "model.py", "exec")

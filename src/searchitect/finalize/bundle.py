@@ -34,6 +34,7 @@ from searchitect.errors import SpaceError, StorageError, UsageError
 from searchitect.finalize import runtime
 from searchitect.finalize.card import card_text
 from searchitect.finalize.collect import requirement
+from searchitect.finalize.sizes import concrete
 from searchitect.finalize.writing import USER_FILE, Writer
 from searchitect.records import jsonable
 from searchitect.seeds import derive
@@ -81,7 +82,8 @@ def write_bundle(
     place = Path(folder).absolute()
     _check_place(place)
     writer = Writer(space.targets)
-    body = writer.write(space.plan(architecture, outputs), 4)
+    plan = concrete(space.plan(architecture, outputs), sample_shape, space.targets, outputs)
+    body = writer.write(plan, 4)
     needs = _requirements(writer)
     title = str(card.get("name") or space.name or "network")
     files: dict[str, bytes] = {
@@ -102,9 +104,10 @@ def write_bundle(
         for name, data in files.items():
             _write(temporary / name, data)
         notes += _checked(temporary, own_only=not writer.user_targets and not writer.imports)
+        drawing = space.draw(architecture, width=100).replace("OUTPUTS", str(outputs or "OUTPUTS"))
         shown = card_text(
             card, space_name=space.name, sample_shape=sample_shape, task=str(preprocess.get("task", "")),
-            classes=preprocess.get("classes"), notes=notes, drawing=space.draw(architecture, width=100),
+            classes=preprocess.get("classes"), notes=notes, drawing=drawing,
         )  # fmt: skip
         _write(temporary / "card.md", shown.encode())
         _replace(place, temporary)
@@ -145,7 +148,11 @@ def _model_source(writer: Writer, body: str, shape: tuple[int, ...], title: str)
 
 def _copied() -> str:
     text = Path(runtime.__file__).read_text(encoding="utf-8")
-    return text[text.index("\n", text.index(MARK)) + 1 :].replace("  # noqa: B905 - same length", "")
+    return (
+        text[text.index("\n", text.index(MARK)) + 1 :]
+        .replace("  # noqa: B905 - same length", "")
+        .replace("  # fmt: skip", "")
+    )
 
 
 def _user_source(writer: Writer, notes: list[str]) -> str:
