@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from searchitect.session import Session
 
 # Kept for writing and checking the bundle, and for the report. Measured with nine busy processes on two cores: 3 s for
-# the bundle, 2.5 of them the import of torch in the interpreter that checks it (1.2 s of computing), 1 s for the report.
+# the bundle, 2.5 of them to import torch in the interpreter that checks it (1.2 s of computing), 1 s for the report.
 BUNDLE_SECONDS = budget.REPORT_SECONDS
 MOST_SEEDS = 10
 FINALISTS = budget.FINALISTS
@@ -102,7 +102,7 @@ def leave_best_so_far(session: Session, loop: Loop) -> None:
 
 
 def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalPlan:
-    """As many seeds as fit, at least those asked for, once all finalists and epochs fit."""
+    """Finalists and epochs that fit, then with the time that is left more seeds than were asked for."""
     prepared, settings = session.prepared, session.settings
     pool = sorted(candidates(loop.trials.values(), prepared.objectives), key=partial(_rank, prepared.objectives))
     left = None if session.end is None else max(1.0, session.end - time.monotonic() - BUNDLE_SECONDS)

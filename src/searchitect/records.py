@@ -326,7 +326,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """The comparison on unread test data. `difference` is winner minus baseline, in the metric's unit.
 
     `words` is "better", "worse" or "cannot tell" (the interval from `low` to `high` holds zero);
-    `method` names the test, `sentence` says it to a person.
+    `method` names the test, `sentence` says it to a person. `test_items` is 0 where the user's own function measured
+    both over fresh seeds, which is no test on unread data.
     """
 
     metric: str

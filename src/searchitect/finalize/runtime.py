@@ -35,7 +35,7 @@ CLIP = 10.0  # standard deviations
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip  # by their names in a safetensors file
+}  # fmt: skip
 
 
 def load() -> nn.Module:
