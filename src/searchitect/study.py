@@ -45,7 +45,7 @@ def search(
     from searchitect.preparing import Given, prepare
 
     began = time.monotonic()
-    extra = {name: options.pop(name) for name in ("sample", "outputs") if name in options}
+    extra: dict[str, Any] = {name: options.pop(name) for name in ("sample", "outputs") if name in options}
     if not isinstance(options.get("test_data"), (str, type(None))):
         extra["test_data"] = options.pop("test_data")
     if isinstance(data, (str, Path)):
