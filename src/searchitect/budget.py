@@ -15,7 +15,7 @@ from searchitect.finalize.planning import makespan
 STEPS = 600  # optimiser steps that a usual training should have at least
 TRIALS = 32  # so many full trials a search should be able to afford before their training is made longer
 FINAL_SHARE = 0.45  # of the budget, at most, for the final comparison
-FINALISTS = 3
+FINALISTS = 4  # the hand-made network among them
 MORE_ROWS = 1.3  # stage B trains on validation rows too
 REPORT_SECONDS = 5.0  # bundle, its check in a fresh interpreter, report
 START_SECONDS = 0.1  # to build a network and hand it to a worker

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from searchitect.nets import build
 from searchitect.observer import Announcer, Progress
 from searchitect.records import Objective, Trial, candidates, goals, losses
 from searchitect.seeds import derive
+from searchitect.space import Architecture
 from searchitect.tasks import run_tasks
 from searchitect.training import latency_ms, predict, score
 from searchitect.training import prepare as tensors_of
@@ -104,7 +105,8 @@ def leave_best_so_far(session: Session, loop: Loop) -> None:
 def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalPlan:
     """Finalists and epochs that fit, then with the time that is left more seeds than were asked for."""
     prepared, settings = session.prepared, session.settings
-    pool = sorted(candidates(loop.trials.values(), prepared.objectives), key=partial(_rank, prepared.objectives))
+    pool = _ranked(candidates(loop.trials.values(), prepared.objectives), prepared.objectives)
+    pool = _with_baseline(pool, prepared.baseline_architecture)
     left = None if session.end is None else max(1.0, session.end - time.monotonic() - BUNDLE_SECONDS)
     slowest = max(map(epoch_seconds, pool)) if _baseline(session) is not None else 0.0
     more_rows = 1.0
@@ -131,8 +133,20 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
     return found
 
 
-def _rank(aims: Sequence[Objective], trial: Trial) -> tuple[Any, ...]:
-    return (losses(trial, aims) or (), trial.number)
+def _ranked(pool: Sequence[Trial], aims: Sequence[Objective]) -> list[Trial]:
+    """Best first. Accuracy is coarse on few validation rows: the loss decides among equals, then age."""
+
+    def rank(trial: Trial) -> tuple[Any, ...]:
+        loss = trial.value("loss")
+        return (losses(trial, aims) or (), math.inf if loss is None or math.isnan(loss) else loss, trial.number)
+
+    return sorted(pool, key=rank)
+
+
+def _with_baseline(pool: list[Trial], baseline: Architecture | None) -> list[Trial]:
+    """The hand-made network is the second finalist at the latest: what is not better on validation must not win."""
+    at = next((i for i, trial in enumerate(pool) if trial.architecture == baseline), 0)
+    return [pool[0], pool[at], *pool[1:at], *pool[at + 1 :]] if at > 1 else pool
 
 
 def epoch_seconds(trial: Trial) -> float:

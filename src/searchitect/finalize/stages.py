@@ -76,6 +76,7 @@ class Standing:
 
     trial: Trial
     validation: tuple[float, ...] = ()
+    loss: float = math.inf  # mean validation loss: decides among equal scores
     epochs: int = 0  # that its trainings took (early stopping may end them before the planned number)
     dropped: str = ""
     chosen: bool = False
@@ -163,13 +164,14 @@ def _stage_a(context: FinalContext, plan: FinalPlan, result: FinalResult) -> lis
             result.notes.append(f"finalist of trial {standing.trial.number} was dropped: {standing.dropped}")
         else:
             standing.validation = tuple(outcome.metrics[context.metric] for outcome in good)
+            standing.loss = statistics.fmean(outcome.metrics.get("loss", math.inf) for outcome in good)
             standing.epochs = statistics.median_high(outcome.epochs for outcome in good)
     sign = -1 if context.direction == "max" else 1
-    kept = [(sign * s.mean, s.trial.number, s) for s in result.standings if s.mean is not None]
+    kept = [(sign * s.mean, s.loss, s.trial.number, s) for s in result.standings if s.mean is not None]
     if not kept:
         why = "; ".join(dict.fromkeys(s.dropped for s in result.standings))
         raise _Dropped(f"every finalist failed when it was trained again: {why}")
-    return [s for _, _, s in sorted(kept, key=lambda entry: entry[:2])]
+    return [s for *_, s in sorted(kept, key=lambda entry: entry[:3])]
 
 
 def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, ranking: list[Standing]) -> None:
