@@ -181,6 +181,13 @@ def test_of_several_goals_the_verdict_is_about_the_first_that_predictions_decide
     assert study.verdict.words in ("better", "worse", "cannot tell")
 
 
+def test_a_search_that_finds_nothing_but_the_baseline_says_so(tmp_path):
+    study = digits(tmp_path / "s", baseline=TINY.sample(0).decisions, trials=1)
+    assert study.verdict.words == "cannot tell"
+    assert "the best network found is the baseline itself" in study.verdict.sentence
+    assert study.verdict.difference == 0
+
+
 @pytest.mark.slow
 def test_a_study_in_processes_under_a_budget_ends_in_time_with_a_checked_bundle(tmp_path):
     study = digits(tmp_path / "s", executor="processes", workers=2, budget="40s", trials=3, epochs=1)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from searchitect import budget
-from searchitect.errors import TrialError, UsageError
+from searchitect.errors import ArchitectureError, TrialError, UsageError
 from searchitect.evaluators import FunctionEvaluator, TrainEvaluator
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.evaluators.train import BESIDE, load_weights
@@ -200,6 +201,17 @@ def _baseline(session: Session) -> tuple[Any, Mapping[str, Any]] | None:
     return None if prepared.baseline_factory is None else ("baseline", {})
 
 
+def _is_baseline(session: Session, trial: Trial) -> bool:
+    """Whether a trial is the hand-made network, be it written differently."""
+    space, baseline = session.prepared.space, session.prepared.baseline_architecture
+    if baseline is None:
+        return False
+    try:
+        return trial.architecture == baseline or space.key(trial.architecture) == space.key(baseline)
+    except ArchitectureError:  # too large for a key
+        return False
+
+
 def _trained_context(
     session: Session, executor: Executor, interrupts: Interrupts, folder: Path, watcher: _Watcher
 ) -> FinalContext:
@@ -230,6 +242,7 @@ def _trained_context(
         session.settings.seed, metric.metric, metric.direction, folder, _runner(session, executor, interrupts, watcher),
         load, predict_test, lambda: y.numpy(), number, session.store.note, item_values(metric.metric, raw.task),
         _baseline(session), watcher, interrupts, time.monotonic, len(session.store.notes("test_read")),
+        partial(_is_baseline, session),
     )  # fmt: skip
 
 
@@ -246,7 +259,7 @@ def _function_context(
     return FinalContext(
         session.settings.seed, goal.metric, goal.direction, folder, _runner(session, executor, interrupts, watcher),
         no_test, no_test, no_test, no_test, session.store.note, baseline=_baseline(session), progress=watcher,
-        should_stop=interrupts, clock=time.monotonic, own_data=True,
+        should_stop=interrupts, clock=time.monotonic, is_baseline=partial(_is_baseline, session), own_data=True,
     )  # fmt: skip
 
 

@@ -232,6 +232,33 @@ def test_without_a_baseline_only_the_winner_is_trained(tmp_path):
     assert result.no_baseline == "there is no hand-made network to compare with"
 
 
+@pytest.mark.parametrize("own_data", [False, True])
+def test_a_winner_that_is_the_baseline_is_trained_once_and_no_difference_is_claimed(tmp_path, own_data):
+    lab = Lab(tmp_path, is_baseline=lambda trial: trial.number == 1, own_data=own_data)
+    result = run_stages(lab.context, plan())
+    assert len(lab.tasks) == 9 + 3
+    verdict = result.verdict
+    assert (verdict.words, verdict.difference, verdict.low, verdict.high) == ("cannot tell", 0.0, 0.0, 0.0)
+    assert verdict.baseline == verdict.winner
+    assert "the best network found is the baseline itself, accuracy 8" in verdict.sentence
+    assert ("over 3 fresh seeds; the search chose" in verdict.sentence) == own_data
+
+
+def test_a_baseline_that_fails_as_the_winner_is_no_baseline_for_the_next(tmp_path):
+    lab = Lab(tmp_path, is_baseline=lambda trial: trial.number == 1)
+    run = lab.context.run
+
+    def fails(tasks):
+        return [SimpleNamespace(cause="killed", message="gone") if t.save and t.number == 1 else o
+                for t, o in zip(tasks, run(tasks), strict=True)]  # fmt: skip
+
+    result = run_stages(dataclasses.replace(lab.context, run=fails), plan())
+    assert result.winner.number == 2
+    assert result.verdict.words == "no baseline"
+    assert result.no_baseline == "the baseline failed when it was trained: killed: gone"
+    assert lab.tasks[-1].number == 2
+
+
 def test_outputs_that_are_not_finite_give_no_verdict_but_the_winner(tmp_path):
     lab = Lab(tmp_path, items=lambda out, y: np.full(len(y), np.nan))
     result = run_stages(lab.context, plan())

@@ -28,7 +28,7 @@ from searchitect.evaluators.base import Outcome, Task
 from searchitect.finalize import wording
 from searchitect.finalize.items import ItemValues
 from searchitect.finalize.planning import FinalPlan
-from searchitect.finalize.verdict import compare, compare_scores, compare_seeds
+from searchitect.finalize.verdict import as_same, compare, compare_scores, compare_seeds
 from searchitect.records import Trial, Verdict
 from searchitect.seeds import derive
 
@@ -48,6 +48,7 @@ class FinalContext:
     score:        (outputs, y) → number, for any other metric.
     baseline:     (network, decisions) of the hand-made network, or None.
     reads_before: how often test data were read in this study so far.
+    is_baseline:  whether a finalist is the baseline's network; it is not trained twice then.
     own_data:     every number comes from the user's own function; load, predict_test, targets and score are not called.
     """
 
@@ -67,6 +68,7 @@ class FinalContext:
     should_stop: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = lambda: 0.0
     reads_before: int = 0
+    is_baseline: Callable[[Trial], bool] = lambda _trial: False
     own_data: bool = False
 
 
@@ -106,6 +108,7 @@ class FinalResult:
     finalised: bool = False
     reason: str = ""  # why it was not finalised
     no_baseline: str = ""  # why there is no baseline in the verdict
+    same: bool = False  # the winner is the baseline
     outputs: dict[str, list[np.ndarray]] = field(default_factory=dict)
     runs: dict[str, list[Outcome]] = field(default_factory=dict)
     files: dict[str, list[Path]] = field(default_factory=dict)
@@ -183,14 +186,17 @@ def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, rankin
         chosen = {"trial": standing.trial.number, "decisions": dict(standing.trial.architecture.decisions)}
         context.note("winner", {**chosen, "epochs": result.epochs, "validation": list(standing.validation)})
         networks: list[tuple[Network, Mapping[str, Any]]] = [_architecture(standing.trial)]
-        if place == 0 and context.baseline is not None:
+        same = context.baseline is not None and context.is_baseline(standing.trial)
+        if place == 0 and context.baseline is not None and not same:
             networks.append(context.baseline)
         failed = _train_finals(context, plan, result, networks, place)
-        if failed.get(1):
-            result.no_baseline = f"the baseline failed when it was trained: {failed[1]}"
+        if failed.get(0 if same else 1) and "baseline" not in result.runs:
+            result.no_baseline = f"the baseline failed when it was trained: {failed[0 if same else 1]}"
             result.notes.append(result.no_baseline)
         if not failed.get(0):
-            standing.chosen = True
+            standing.chosen, result.same = True, same
+            if same:
+                result.runs["baseline"], result.files["baseline"] = result.runs["winner"], result.files["winner"]
             return
         standing.dropped = failed[0]
         result.notes.append(f"finalist of trial {standing.trial.number} was dropped: {failed[0]}")
@@ -269,6 +275,8 @@ def _decide(
     if result.verdict is not None and result.no_baseline and context.baseline is not None:
         sentence = result.verdict.sentence.replace(wording.NONE, " ".join(result.no_baseline.split())[:300])
         result.verdict = msgspec.structs.replace(result.verdict, sentence=sentence)
+    if result.verdict is not None and result.same:
+        result.verdict = as_same(result.verdict)
     if result.verdict is not None and context.reads_before:
         again = wording.repeated(result.verdict.sentence, context.reads_before)
         result.notes.append(again.rpartition("; ")[2])

@@ -128,6 +128,16 @@ def compare_seeds(
     return msgspec.structs.replace(verdict, sentence=wording.by_function(verdict.sentence, seeds))
 
 
+def as_same(verdict: Verdict) -> Verdict:
+    """What a verdict says when winner and baseline are one network, trained once: there is no difference at all."""
+    sentence = wording.itself(verdict.metric, verdict.winner)
+    if not verdict.test_items:
+        sentence = wording.by_function(sentence, [verdict.winner.n])
+    return msgspec.structs.replace(
+        verdict, baseline=verdict.winner, difference=0.0, low=0.0, high=0.0, words="cannot tell", sentence=sentence
+    )
+
+
 def _one_a_seed(name: str, metric: str, given: Sequence[float]) -> np.ndarray:
     values = np.asarray(given, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:

@@ -75,11 +75,20 @@ def repeated(sentence: str, reads_before: int) -> str:
 
 def alone(metric: str, score: Score) -> str:
     """One sentence for a network without a baseline."""
+    return f"{_scored(metric, score)}; {NONE}"
+
+
+def itself(metric: str, score: Score) -> str:
+    """The winner is the baseline."""
+    return f"cannot tell: the best network found is the baseline itself, {_scored(metric, score)}"
+
+
+def _scored(metric: str, score: Score) -> str:
     if is_share(metric):
         value, low, high = (f"{100 * v:.1f}" for v in (score.mean, score.low, score.high))
-        return f"{metric} {value} % ({low} to {high}); {NONE}"
+        return f"{metric} {value} % ({low} to {high})"
     value, low, high = _written((score.mean, score.low, score.high), metric)
-    return f"{metric} {value} ({low} to {high}); {NONE}"
+    return f"{metric} {value} ({low} to {high})"
 
 
 def _written(numbers: tuple[float, ...], metric: str, middle: bool = False) -> list[str]:
