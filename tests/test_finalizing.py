@@ -294,9 +294,9 @@ def test_costs_are_not_what_an_own_function_is_judged_by(tmp_path):
 # -- parts ------------------------------------------------------------------------------------------------
 
 
-def trial(number, accuracy=0.9, seconds=1.0):
+def trial(number, accuracy=0.9, seconds=1.0, **more):
     proposal = Proposal(Architecture("s", {"width": number}), Fidelity("train", 1))
-    return Trial(number, proposal, State.DONE, Measurement({"accuracy": accuracy}, seconds, 1))
+    return Trial(number, proposal, State.DONE, Measurement({"accuracy": accuracy} | more, seconds, 1))
 
 
 def plan_of(left, *, seeds=3, trials=3, epochs=4, baseline=None):
@@ -329,6 +329,19 @@ def test_more_seeds_never_cost_epochs_or_finalists():
 def test_a_baseline_that_was_never_timed_is_expected_to_cost_as_much_as_the_slowest():
     with_baseline, without = plan_of(None, baseline=small), plan_of(None)
     assert with_baseline.forecast_seconds - without.forecast_seconds == pytest.approx(3 * 4.0)
+
+
+def test_among_equal_candidates_the_loss_decides_then_age():
+    aims = (Objective("accuracy", "max"),)
+    pool = [trial(n, accuracy, loss=loss) for n, (accuracy, loss) in enumerate(
+        [(0.8, 0.1), (0.9, 0.5), (0.9, 0.4), (0.9, float("nan")), (0.9, 0.4)])]  # fmt: skip
+    assert [t.number for t in finalizing._ranked(pool, aims)] == [2, 4, 1, 3, 0]
+
+
+@pytest.mark.parametrize(("at", "order"), [(3, [0, 3, 1, 2]), (1, [0, 1, 2, 3]), (0, [0, 1, 2, 3]), (9, [0, 1, 2, 3])])
+def test_the_hand_made_network_is_the_second_finalist_at_the_latest(at, order):
+    pool = [trial(n) for n in range(4)]
+    assert [t.number for t in finalizing._with_baseline(pool, trial(at).architecture)] == order
 
 
 def fake_session(tmp_path, **known):

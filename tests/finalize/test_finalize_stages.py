@@ -147,6 +147,18 @@ def test_ties_go_to_the_earlier_trial(tmp_path):
     assert run_stages(lab.context, reordered).winner.number == 0
 
 
+@pytest.mark.parametrize(("losses", "winner"), [((0.5, 0.3, 0.4), 1), ((0.5, float("nan"), 0.4), 2)])
+def test_among_equal_scores_the_loss_decides(tmp_path, losses, winner):
+    lab = Lab(tmp_path)
+
+    def even(tasks):
+        if tasks[0].rows == "all":
+            return lab.run(tasks)
+        return [Outcome({"accuracy": 0.8, "loss": losses[t.number]}, 1.0, t.epochs) for t in tasks]
+
+    assert run_stages(dataclasses.replace(lab.context, run=even), plan()).winner.number == winner
+
+
 def test_metrics_that_are_no_mean_go_through_the_bootstrap(tmp_path):
     result = run_stages(Lab(tmp_path, items=None).context, plan())
     assert "bootstrap" in result.verdict.method

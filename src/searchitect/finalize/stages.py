@@ -167,7 +167,8 @@ def _stage_a(context: FinalContext, plan: FinalPlan, result: FinalResult) -> lis
             result.notes.append(f"finalist of trial {standing.trial.number} was dropped: {standing.dropped}")
         else:
             standing.validation = tuple(outcome.metrics[context.metric] for outcome in good)
-            standing.loss = statistics.fmean(outcome.metrics.get("loss", math.inf) for outcome in good)
+            loss = statistics.fmean(outcome.metrics.get("loss", math.inf) for outcome in good)
+            standing.loss = math.inf if math.isnan(loss) else loss
             standing.epochs = statistics.median_high(outcome.epochs for outcome in good)
     sign = -1 if context.direction == "max" else 1
     kept = [(sign * s.mean, s.loss, s.trial.number, s) for s in result.standings if s.mean is not None]
