@@ -236,3 +236,10 @@ def test_layout_and_missing_cells_can_be_told():
     with pytest.raises(DataError, match="missing"):
         prepare(Settings(trials=1), Given(data=(table, y)))
     assert prepare(Settings(trials=1, missing="impute"), Given(data=(table, y))).data_facts["kind"] == "table"
+
+
+def test_a_path_may_be_a_path(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("searchitect.study._start", lambda folder, *rest: seen.append(folder))
+    search("mlp", "iris", path=tmp_path / "here", trials=1)
+    assert seen == [tmp_path / "here"]

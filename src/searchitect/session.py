@@ -184,11 +184,12 @@ class Session:
     def _replan(self, loop: Loop, fidelities: budget.Fidelities) -> None:
         """Move the end of the search by what the best candidates so far really cost."""
         pool = [t for t in candidates(loop.trials.values(), self.prepared.objectives) if t.source is None]
-        if self.end is None or self.prepared.data is None or len(pool) < budget.FINALISTS:
+        if self.end is None or len(pool) < 2:
             return
         top = sorted(pool, key=lambda t: losses(t, self.prepared.objectives) or ())[: budget.FINALISTS]
         per_epoch = [epoch_seconds(trial) for trial in top if trial.state is State.DONE]
+        baseline = self.baseline_epoch or max(per_epoch)
         reserve = budget.reserve_for(
-            per_epoch, self.baseline_epoch, fidelities.final_epochs, self.prepared.workers, self.settings.seeds
+            per_epoch, baseline, fidelities.final_epochs, self.prepared.workers, self.settings.seeds, len(per_epoch)
         )
         loop.limits.deadline = self.end - min(reserve, budget.FINAL_SHARE * (self.settings.budget_seconds or 0.0))

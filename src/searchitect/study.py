@@ -50,7 +50,8 @@ def search(
         extra["test_data"] = options.pop("test_data")
     if isinstance(data, (str, Path)):
         options["data"], data = str(data), None
-    chosen = settings or from_mapping({"name": options.get("name"), **options})
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+    chosen = settings or from_mapping(plain)
     prepared = prepare(chosen, Given(space, data, evaluate, baseline, **extra))
     folder = Path(chosen.path) if chosen.path else free_folder(chosen.name)
     return _start(folder, prepared, observer or Observer(), began, list(enqueue))

@@ -64,7 +64,9 @@ def _verdict(verdict: Verdict) -> list[str]:
     scores = [("winner", verdict.winner)] + ([("baseline", verdict.baseline)] if verdict.baseline else [])
     ends = [v for _, s in scores for v in (s.low, s.high) if math.isfinite(v)] or [0.0]
     low, high = min(ends), max(ends)
-    lines = [f"Test {figures.name_of(verdict.metric)} with {100 * verdict.level:.0f} % intervals:"]
+    name = figures.name_of(verdict.metric)
+    what = f"Test {name}" if verdict.test_items else f"{name[:1].upper()}{name[1:]} by your own function"
+    lines = [f"{what} with {100 * verdict.level:.0f} % intervals:"]
     for label, score in scores:
         text = f"  {label:9}{words.interval(verdict.metric, score)}"
         bar = _bar(score, low, high)

@@ -80,7 +80,8 @@ def _verdict_lead(snapshot: Snapshot) -> Lead:
     tones: dict[str, Tone] = {"better": "better", "worse": "worse"}
     sentences = [verdict.sentence] if verdict.sentence else []
     if not sentences:
-        sentences.append(f"The winner reaches {interval(verdict.metric, verdict.winner)} on test data.")
+        where = "on test data" if verdict.test_items else "by your own function"
+        sentences.append(f"The winner reaches {interval(verdict.metric, verdict.winner)} {where}.")
         if verdict.baseline is not None and verdict.difference is not None:
             sentences.append(f"The baseline reaches {interval(verdict.metric, verdict.baseline)}.")
             sentences.append(f"The difference is {difference(snapshot)}.")
