@@ -56,6 +56,7 @@ class Limits:
 
     deadline: float | None = None
     slack: float = 0.0  # seconds beyond the deadline that running trials may take to end by themselves
+    reserve: float = 0.0  # seconds kept after the deadline for the final comparison, for the forecast
     trials: int | None = None
     time_limit: float | None = None  # seconds one trial may take
 
@@ -474,7 +475,12 @@ class Loop:
             self.forecast_given = True
             usual = statistics.median(self.durations)
             more = trials_left or 0 if left is None else int(left * self.executor.slots / max(usual, 1e-3))
-            facts = {"seconds_per_trial": usual, "trials": self.measured + more}
+            facts = {
+                "seconds_per_trial": usual,
+                "trials": self.measured + more,
+                "finalize_seconds": self.limits.reserve or None,
+                "seconds_left": None if left is None else left + self.limits.reserve,
+            }
             self.store.note("forecast", facts)
             self.announcer.forecast(facts)
 

@@ -15,7 +15,7 @@ from searchitect.executors import Executor, make
 from searchitect.finalizing import epoch_seconds, finalize, leave_best_so_far
 from searchitect.interrupts import Interrupts
 from searchitect.loop import Limits, Loop, weights_path
-from searchitect.observer import Observer
+from searchitect.observer import Observer, Progress
 from searchitect.preparing import Prepared
 from searchitect.probing import seconds_per_epoch
 from searchitect.records import Fidelity, State, Trial, candidates, losses
@@ -117,6 +117,7 @@ class Session:
             epochs = settings.epochs or prepared.full_epochs
             found = budget.Fidelities(epochs, 1.0, epochs, 0.0 if total is None else 0.3 * total)
         else:
+            self.observer.progress(Progress("probe", text="measuring what an epoch costs here", elapsed=self.elapsed))
             candidate, self.baseline_epoch = seconds_per_epoch(prepared, executor, interrupts)
             if interrupts():
                 return None
@@ -144,7 +145,7 @@ class Session:
         strategy = make_strategy(name, setting, options)
         limits = Limits(trials=settings.trials, time_limit=settings.time_limit)
         if self.end is not None:
-            limits.deadline = self.end - fidelities.reserve
+            limits.deadline, limits.reserve = self.end - fidelities.reserve, fidelities.reserve
             limits.slack = min(LARGEST_SLACK, 0.02 * (settings.budget_seconds or 0.0))
         described = f"{derive(0, msgspec.json.encode(prepared.evaluator.describe()).decode()):x}"
         clocked = {o.metric for o in prepared.objectives} & MEASURED_BY_CLOCK
@@ -192,4 +193,5 @@ class Session:
         reserve = budget.reserve_for(
             per_epoch, baseline, fidelities.final_epochs, self.prepared.workers, self.settings.seeds, len(per_epoch)
         )
-        loop.limits.deadline = self.end - min(reserve, budget.FINAL_SHARE * (self.settings.budget_seconds or 0.0))
+        loop.limits.reserve = min(reserve, budget.FINAL_SHARE * (self.settings.budget_seconds or 0.0))
+        loop.limits.deadline = self.end - loop.limits.reserve

@@ -86,6 +86,15 @@ def test_only_the_goals_are_shown_of_the_best():
     assert "accuracy" not in text
 
 
+def test_the_forecast_says_when_it_ends():
+    text = phrases.forecast_text(
+        {"seconds_per_trial": 4.2, "trials": 34, "finalize_seconds": 40.0, "seconds_left": 0.0}
+    )
+    assert re.fullmatch(
+        r"about 34 trials, 4\.2 s each; then 40 s for the final comparison; ends at \d\d:\d\d:\d\d", text
+    )
+
+
 def test_the_forecast_is_a_sentence():
     screen, stream, _ = plain()
     screen.forecast({"seconds_per_trial": 4.2, "trials": 34})

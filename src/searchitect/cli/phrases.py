@@ -6,6 +6,7 @@ Everything is read leniently: a missing key drops its line, never the display.
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,13 @@ def forecast_text(forecast: Mapping[str, Any]) -> str:
     each, trials = forecast.get("seconds_per_trial"), forecast.get("trials")
     if not isinstance(each, (int, float)) or not isinstance(trials, int):
         return line(forecast.get("sentence") or "")
-    return f"about {plural(trials, 'trial')}, {show_duration(each)} each"
+    text = f"about {plural(trials, 'trial')}, {show_duration(each)} each"
+    final, left = forecast.get("finalize_seconds"), forecast.get("seconds_left")
+    if isinstance(final, (int, float)):
+        text += f"; then {show_duration(final)} for the final comparison"
+    if isinstance(left, (int, float)):
+        text += f"; ends at {time.strftime('%H:%M:%S', time.localtime(time.time() + left))}"
+    return text
 
 
 def progress_text(progress: Progress, goals: Sequence[str] = ()) -> str:
