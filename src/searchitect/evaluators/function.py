@@ -12,8 +12,7 @@ from torch import nn
 
 from searchitect.errors import TrialError, UsageError
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Task
-from searchitect.evaluators.train import save_weights
-from searchitect.nets import build
+from searchitect.evaluators.train import save_weights, untrained
 from searchitect.seeds import derive
 from searchitect.space import Architecture, Space
 from searchitect.torchseeds import seeded_torch
@@ -89,14 +88,7 @@ class FunctionEvaluator(Evaluator):
 
     def run(self, task: Task, live: Live) -> Outcome:
         architecture = Architecture(self.space.fingerprint, task.decisions)
-        seed = derive(task.seed, "weights")
-        if task.network == "baseline":
-            if self.baseline is None:
-                raise UsageError("there is no baseline network")
-            with seeded_torch(seed):
-                model = self.baseline()
-        else:
-            model = build(self.space, architecture, self.sample, outputs=self.outputs, seed=seed)
+        model = untrained(self.space, task, self.sample, self.outputs, self.baseline)
         trial = LiveTrial(task, live, architecture, derive(task.seed, "training"))
         began = time.monotonic()
         with seeded_torch(trial.seed):

@@ -107,19 +107,7 @@ class TrainEvaluator(Evaluator):
 
     def network(self, task: Task, sample: tuple[int, ...]) -> nn.Module:
         """The untrained network of a task, initialised from its seed."""
-        seed = derive(task.seed, "weights")
-        if task.network == "baseline":
-            if self.baseline is None:
-                raise UsageError("there is no baseline network")
-            with seeded_torch(seed):
-                model = self.baseline()
-                if not isinstance(model, nn.Module):
-                    raise UsageError(f"the baseline factory returned {type(model).__name__}, not a torch.nn.Module")
-                with torch.no_grad():  # materialises lazy layers
-                    model.eval()(torch.zeros(2, *sample))
-                return model.train()
-        architecture = Architecture(self.space.fingerprint, task.decisions)
-        return build(self.space, architecture, sample, outputs=self.raw.outputs, seed=seed)
+        return untrained(self.space, task, sample, self.raw.outputs, self.baseline)
 
     def costs(self) -> Costs:
         """The cost table of the space for these data."""
@@ -142,6 +130,27 @@ class TrainEvaluator(Evaluator):
         order = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(derive(0, "share of rows")))
         keep = order[:count].sort().values
         return replace(data, x=data.x[keep], y=data.y[keep])
+
+
+def untrained(
+    space: Space, task: Task, sample: tuple[int, ...] | None, outputs: int | None,
+    baseline: Callable[[], nn.Module] | None,
+) -> nn.Module:  # fmt: skip
+    """The network of a task, initialised from its seed: an architecture, or what the user's factory makes."""
+    seed = derive(task.seed, "weights")
+    if task.network == "architecture":
+        architecture = Architecture(space.fingerprint, task.decisions)
+        return build(space, architecture, sample, outputs=outputs, seed=seed)
+    if baseline is None:
+        raise UsageError("there is no baseline network")
+    with seeded_torch(seed):
+        model = baseline()
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"the baseline factory returned {type(model).__name__}, not a torch.nn.Module")
+        if sample is not None:
+            with torch.no_grad():  # materialises lazy layers
+                model.eval()(torch.zeros(2, *sample))
+    return model.train()
 
 
 def _unsteady(model: nn.Module, x: torch.Tensor, device: str) -> list[str]:

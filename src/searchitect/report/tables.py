@@ -21,8 +21,8 @@ from searchitect.records import (
     Trial,
     best,
     candidates,
-    dominates,
     feasible,
+    front,
     goals,
     losses,
 )
@@ -210,15 +210,9 @@ def front_points(trials: Sequence[Trial], objectives: Sequence[Objective]) -> li
     named = goals(objectives)
     if len(named) < 2:
         return []
+    kept = {trial.number for trial in front(trials, objectives)}
     pool = sorted((losses(t, objectives) or (), t.number, t) for t in candidates(trials, objectives))
-    kept: list[tuple[float, ...]] = []  # whoever dominates another comes before it in this order
-    points = []
-    for loss, index, trial in pool:
-        free = not any(dominates(other, loss) for other in kept)
-        if free:
-            kept.append(loss)
-        points.append(FrontPoint(index, tuple(trial.value(o.metric) or 0.0 for o in named), free))
-    return points
+    return [FrontPoint(i, tuple(t.value(o.metric) or 0.0 for o in named), i in kept) for _, i, t in pool]
 
 
 class LearningCurve(msgspec.Struct, frozen=True):
