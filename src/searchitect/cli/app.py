@@ -6,6 +6,7 @@ where and what next; anything else is a fault of ours and says so. A traceback i
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import logging
@@ -77,7 +78,8 @@ class _ToErrors(logging.Handler):
     """Writes to what is the error stream at that moment (a live display stands in for it while it runs)."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            click.echo(self.format(record), err=True)
 
 
 def _louder(ctx: click.Context, _: click.Parameter, value: int) -> None:
@@ -144,7 +146,17 @@ class App(click.Group):
             code = _explain(error, debug)
         except KeyboardInterrupt:
             code = 130
+        _forget_dead_streams()
         sys.exit(code or 0)
+
+
+def _forget_dead_streams() -> None:
+    """What a terminal or reader that has left did not take must not change the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _forgive_encodings() -> None:
@@ -183,8 +195,9 @@ def _explain(error: Exception, debug: bool) -> int:
 
 
 def _say(label: str, message: str) -> None:
-    for line in wrap(message, first=f"{label}: ", indent=" " * (len(label) + 2)):
-        click.echo(line, err=True)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        for line in wrap(message, first=f"{label}: ", indent=" " * (len(label) + 2)):
+            click.echo(line, err=True)
 
 
 def _epilog() -> str:

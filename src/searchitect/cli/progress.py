@@ -93,18 +93,21 @@ class Screen(Observer):
 
     def _write(self, lines: list[str]) -> None:
         text = "\n".join(lines)
-        if self._live is not None and self._live.is_started:
-            self._live.console.print(_text(text), soft_wrap=True)
-            return
         try:
+            if self._live is not None and self._live.is_started:
+                self._live.console.print(_text(text), soft_wrap=True)
+                return
             self._stream.write(text + "\n")
             self._stream.flush()
+        except OSError:  # whoever watched has left; the study is not concerned
+            return
         except RuntimeError:  # said by a signal handler while this very stream was being written
             os.write(self._stream.fileno(), (text + "\n").encode(errors="replace"))
 
     def _stop(self) -> None:
         if self._live is not None and self._live.is_started:
-            self._live.stop()
+            with contextlib.suppress(OSError):
+                self._live.stop()
 
 
 def observer(*, quiet: bool = False, to_errors: bool = False) -> Screen:

@@ -70,10 +70,10 @@ class ServerHandle:
     def bury(self) -> str:
         """End the server and everything under it; returns the end of what it wrote to standard error.
 
-        The server ends all its descendants itself when its socket closes. Should it be dead or deaf, they are
+        The server ends all its descendants itself when its socket closes. Should it be dead or still loading, they are
         known by the mark in their environment, whatever has become of their parents.
         """
-        if not self._ends_by_itself(2.0):
+        if not self.ready or not self._ends_by_itself(2.0):
             self._process.kill()
         if self._process.wait() != 0:
             for _ in range(5):  # one may have forked while we looked

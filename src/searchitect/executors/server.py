@@ -226,6 +226,9 @@ def main() -> NoReturn:
     system.adopt_orphans()
     function = None
     if not settings.fresh:
+        system.die_with_parent()  # loading takes seconds, in which nobody listens; there are no workers yet
+        if os.getppid() != driver:
+            os._exit(1)
         try:
             function = load(settings, data)
         except BaseException as error:
@@ -234,6 +237,7 @@ def main() -> NoReturn:
         data = b""
         gc.collect()
         gc.freeze()  # forked workers share these pages as long as nobody writes to them
+        system.die_with_parent(False)  # from here on it has workers to end first
     Server(control, clock_fd, slots, driver).run(settings, function, data)
     os._exit(0)
 

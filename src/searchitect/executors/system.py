@@ -17,10 +17,10 @@ _libc = ctypes.CDLL(None, use_errno=True) if LINUX else None
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies."""
+def die_with_parent(yes: bool = True) -> None:
+    """Have the kernel kill this process when its parent dies (or no longer)."""
     if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if yes else 0, 0, 0, 0)
 
 
 def adopt_orphans() -> None:
