@@ -256,8 +256,9 @@ class Loop:
             return None
         try:
             proposal = self._ask()
-        except SpaceError as error:
-            if not any(t.proposal.draw >= 0 for t in self.trials.values()):
+        except SearchitectError as error:  # raised after the transaction, which holds results that came before
+            asked = any(t.proposal.draw >= 0 for t in self.trials.values())
+            if not (asked and isinstance(error, SpaceError)):
                 self.fatal = self.fatal or error
             self._end("exhausted")
             return None

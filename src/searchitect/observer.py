@@ -47,12 +47,20 @@ class Observer:
         """The study's summary."""
 
 
-class Announcer:
+class Announcer(Observer):
     """Passes news to an observer; one that fails is logged once and does not stop the search."""
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
         self.complained = False
+
+    def plan(self, facts: dict[str, Any]) -> None:
+        """Before the first trial."""
+        self._pass_on(self.observer.plan, facts)
+
+    def end(self, summary: dict[str, Any]) -> None:
+        """The study's summary."""
+        self._pass_on(self.observer.end, summary)
 
     def progress(self, progress: Progress) -> None:
         """After each event."""

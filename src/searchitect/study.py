@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from searchitect.errors import StorageError, UsageError
-from searchitect.observer import Observer
+from searchitect.observer import Announcer, Observer
 from searchitect.records import Objective, State, Trial, Verdict, best, front, jsonable, objectives
 from searchitect.settings import Settings, from_mapping
 from searchitect.space import Architecture, Space
@@ -54,7 +54,7 @@ def search(
     chosen = settings or from_mapping(plain)
     prepared = prepare(chosen, Given(space, data, evaluate, baseline, **extra))
     folder = Path(chosen.path) if chosen.path else free_folder(chosen.name)
-    return _start(folder, prepared, observer or Observer(), began, list(enqueue))
+    return _start(folder, prepared, Announcer(observer or Observer()), began, list(enqueue))
 
 
 def plan(settings: Settings, space: Any = None, data: Any = None) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def resume(
             budget_seconds=chosen.budget_seconds, trials_limit=chosen.trials,
             settings=dict(meta["settings"]) | {k: v for k, v in changes.items() if v is not None and k not in CODE},
         )  # fmt: skip
-        watcher = observer or Observer()
+        watcher = Announcer(observer or Observer())
         for text in notes:
             store.note("resume", {"text": text})
             watcher.message(text)
@@ -137,10 +137,7 @@ def _drive(store: Store, prepared: Any, observer: Observer, began: float) -> Non
             write_report(folder)
         except Exception as error:  # what was found is in the study; the page can be made again from it
             log.warning("the report was not written (%s: %s); try `searchitect report`", type(error).__name__, error)
-    try:
-        observer.end(Study(folder).summary() | {"signal": signal})
-    except OSError as error:  # whoever watched is gone; the study is not concerned
-        log.info("the end could not be shown: %s", error)
+    observer.end(Study(folder).summary() | {"signal": signal})
 
 
 class Study:
