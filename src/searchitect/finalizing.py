@@ -121,7 +121,8 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
     def plan(seeds: int) -> FinalPlan:
         return plan_finals(
             pool, seconds_left=left, seconds_per_run=seconds, workers=prepared.workers,
-            epochs=fidelities.final_epochs, seeds=seeds, most=FINALISTS, seed=settings.seed,
+            epochs=fidelities.final_epochs, seeds=seeds, most=FINALISTS,
+            least=2, seed=settings.seed,
         )  # fmt: skip
 
     found = plan(settings.seeds)

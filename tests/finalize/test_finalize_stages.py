@@ -462,3 +462,14 @@ def test_item_values_of_large_logits_and_flat_targets():
     assert item_values("mae", "regression")(np.ones((4, 1)), np.zeros(4)).tolist() == [1, 1, 1, 1]
     assert item_values("rmse", "regression") is None
     assert item_values("mae", "classification") is None
+
+
+def test_two_finalists_stay_and_epochs_go_when_the_second_guards_against_luck():
+    """The hand-made network is the second: what is not better on validation data must not win by being alone."""
+    pool = [trial(i) for i in range(4)]
+    plan = plan_finals(pool, seconds_left=30.0, seconds_per_run=lambda t, e, a: 1.0 * e, workers=1, epochs=10, least=2)
+    alone = plan_finals(pool, seconds_left=30.0, seconds_per_run=lambda t, e, a: 1.0 * e, workers=1, epochs=10)
+    assert [len(plan.finalists), plan.epochs] == [2, 2]
+    assert [len(alone.finalists), alone.epochs] == [1, 5]
+    single = plan_finals(pool[:1], seconds_left=30.0, seconds_per_run=lambda t, e, a: e, workers=1, epochs=1, least=2)
+    assert len(single.finalists) == 1

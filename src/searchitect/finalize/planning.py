@@ -38,10 +38,11 @@ def plan_finals(
     epochs: int,
     seeds: int = 3,
     most: int = MOST_FINALISTS,
+    least: int = 1,
     seed: int = 0,
 ) -> FinalPlan:
-    """The dearest plan that fits: `most` finalists at full `epochs` if there is time, else fewer finalists, then fewer
-    epochs, never fewer seeds than asked for (under 3 of them a note says what that costs).
+    """The dearest plan that fits: `most` finalists at full `epochs` if there is time, else fewer finalists (never under
+    `least`), then fewer epochs, never fewer seeds than asked for (under 3 of them a note says what that costs).
 
     candidates: best first; equivalent ones (a reused result, or an equal architecture) count once.
     seconds_left: None for no limit. seconds_per_run(trial, epochs, all_rows): what one training takes; the trial is
@@ -55,6 +56,7 @@ def plan_finals(
     if epochs < 1 or seeds < 1 or most < 1 or workers < 1:
         raise UsageError(f"epochs={epochs}, seeds={seeds}, most={most}, workers={workers}: each must be at least 1")
     pool = distinct(candidates)[:most]
+    least = min(least, len(pool))
 
     def forecast(count: int, length: int) -> float:
         chosen = pool[:count]
@@ -71,9 +73,9 @@ def plan_finals(
         notes.append(
             f"{seeds} seed{'s' * (seeds > 1)} a side: the verdict knows little about seeds; ask for {LEAST_SEEDS}"
         )
-    count, length = next((n for n in range(len(pool), 0, -1) if fits(n, epochs)), 1), epochs
+    count, length = next((n for n in range(len(pool), least - 1, -1) if fits(n, epochs)), least), epochs
     if not fits(count, length):
-        length = next((e for e in range(epochs - 1, 0, -1) if fits(1, e)), 1)
+        length = next((e for e in range(epochs - 1, 0, -1) if fits(least, e)), 1)
         notes.append(f"short of time: finalists are trained for {length} instead of {epochs} epochs")
     if count < len(pool):
         notes.append(f"short of time: {count} instead of {len(pool)} finalists")
