@@ -35,7 +35,6 @@ NEEDED = (
     "rich",
     "click",
     "jinja2",
-    "plotly",
 )
 LITTLE_MEMORY = 1 << 30  # bytes: one worker with torch needs about half of it
 LITTLE_DISK = 200 << 20

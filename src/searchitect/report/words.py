@@ -241,10 +241,10 @@ def cost_facts(snapshot: Snapshot, costs: Costs) -> list[Fact]:
     ]
     facts = [(label, show_duration(seconds)) for label, seconds in pairs if seconds is not None]
     facts.append(("Trials", trials))
-    facts.append(("Work in trials, over all workers", show_duration(costs.work)))
+    facts.append(("Work in all trials", show_duration(costs.work)))
     if costs.lost:
         facts.append(("Of it lost in failed trials", show_duration(costs.lost)))
-    facts.append(("Reuse of equal architectures", saved if costs.reused else "none"))
+    facts.append(("Reuse of equals", saved if costs.reused else "none"))
     sessions = whole(snapshot.meta.get("sessions"))
     if sessions is not None and sessions > 1:
         facts.append(("Sessions", f"{sessions:,} (the time between them does not count)"))
@@ -257,11 +257,15 @@ def winner_facts(snapshot: Snapshot) -> list[Fact]:
     """The winner's numbers: where it came from, its size, its validation values."""
     winner = snapshot.winner
     validation = mapping(winner.get("validation"))
-    shown = [(f"Validation {line(k, 40)}", show_metric(k, finite(v))) for k, v in list(validation.items())[:8]]
+    sizes = ("params", "macs", "seconds")  # known from the plan, or of no interest here
+    measured = [(k, v) for k, v in validation.items() if k not in sizes][:8]
+    memory = [("Memory", show_metric(k, finite(v))) for k, v in measured if k == "memory_mb"]
+    shown = [(f"Validation {line(k, 40)}", show_metric(k, finite(v))) for k, v in measured if k != "memory_mb"]
     pairs = [
         ("Found by trial", "" if snapshot.winner_trial is None else str(snapshot.winner_trial)),
         ("Epochs", "" if whole(winner.get("epochs")) is None else f"{winner['epochs']:,}"),
         *((label, show_metric(k, finite(winner.get(k)))) for label, k in SIZES if finite(winner.get(k)) is not None),
+        *(memory if finite(winner.get("memory_mb")) is None else ()),
         *shown,
         ("Bundle", line(snapshot.meta.get("bundle") or "", 120)),
     ]
