@@ -85,8 +85,8 @@ def study(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", EXPECTED)
 def test_it_fails_alone_with_its_cause(study, how):
-    """A candidate raises (built, forward, training), returns NaN, eats memory, hangs, exits, crashes, leaves processes or
-    floods its log → FAILED with its cause, or done where no harm came of it."""
+    """A candidate raises (built, forward, training), returns NaN, eats memory, hangs, exits, crashes, leaves processes
+    or floods its log → FAILED with its cause, or done where no harm came of it."""
     (trial,) = [t for t in study.trials if t.architecture.decisions["how"] == how]
     cause = EXPECTED[how]
     assert trial.state is (State.DONE if cause is None else State.FAILED), trial.failure

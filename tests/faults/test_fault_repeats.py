@@ -10,7 +10,9 @@ from tiny import drive
 
 from searchitect.seeds import stream
 
-MAIN_JOB = "search --data digits --limit-train 100 --trials 12 --epochs 3 --workers 1 --threads 1 --seed 0 --no-finalize".split()
+MAIN_JOB = (
+    "search --data digits --limit-train 100 --trials 12 --epochs 3 --workers 1 --threads 1 --seed 0 --no-finalize"
+).split()
 
 
 @pytest.mark.slow
@@ -32,6 +34,7 @@ def test_the_same_command_twice(tmp_path):
     assert one == history(tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_cut_at_random_points(tmp_path):
     """kill -9 at random points of a serial search, resumed each time → the same study as without."""
     options = {"trials": 25, "executor": "serial", "seconds": 0.02, "steps": 2}
@@ -57,6 +60,7 @@ drive(sys.argv[1], trials=15, executor="serial", seconds=0.0)
 """
 
 
+@pytest.mark.slow
 def test_the_environment_has_no_part_in_it(tmp_path):
     """Another PYTHONHASHSEED, locale, time zone or current folder → no effect on the study."""
     surroundings = [
