@@ -177,13 +177,14 @@ class Loop:
             self._raise_if_fatal()
             while self.flying:
                 events = self.executor.wait(self._patience())
-                with self.store.transaction():
-                    for event in events:
-                        self._handle(event)
-                    if events and self.replan is not None:
+                self._check_limits()
+                if any(isinstance(event, (Finished, Failed)) for event in events):
+                    with self.store.transaction():  # workers get their next task before it is committed
+                        for event in events:
+                            self._handle(event)
+                        self._fill()
+                    if self.replan is not None:
                         self.replan(self)
-                    self._check_limits()
-                    self._fill()
                 self._raise_if_fatal()
                 self._show()
                 if self._must_stop():

@@ -26,6 +26,7 @@ from searchitect.strategies import Setting, make_strategy
 
 CHECKPOINT_FROM = 20.0  # seconds of a trial; shorter ones are repeated, not continued, after an interruption
 MEASURED_BY_CLOCK = {"latency_ms", "seconds"}  # equal functions may differ in these
+REPLAN_EVERY = 1.0  # seconds between two looks at all candidates
 LARGEST_SLACK = 4.0  # seconds that running trials get beyond the end of the search
 
 
@@ -47,6 +48,7 @@ class Session:
         self.checkpoints = self.folder / "checkpoints"
         self.before = float((self.store.meta.get("seconds") or {}).get("active", 0.0))
         self.baseline_epoch = float(self.store.meta.get("baseline_epoch") or 0.0)
+        self.replanned = 0.0
 
     # -- time ----------------------------------------------------------------------------------------
 
@@ -184,8 +186,12 @@ class Session:
 
     def _replan(self, loop: Loop, fidelities: budget.Fidelities) -> None:
         """Move the end of the search by what the best candidates so far really cost."""
+        now = time.monotonic()
+        if self.end is None or now - self.replanned < REPLAN_EVERY:
+            return
+        self.replanned = now
         pool = [t for t in candidates(loop.trials.values(), self.prepared.objectives) if t.source is None]
-        if self.end is None or len(pool) < 2:
+        if len(pool) < 2:
             return
         top = sorted(pool, key=lambda t: losses(t, self.prepared.objectives) or ())[: budget.FINALISTS]
         per_epoch = [epoch_seconds(trial) for trial in top if trial.state is State.DONE]

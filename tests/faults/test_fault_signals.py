@@ -44,7 +44,7 @@ def test_one_signal(tmp_path, number, to_group):
     began = time.monotonic()
     os.killpg(driver.pid, number) if to_group else os.kill(driver.pid, number)
     assert driver.end() == 5, driver.output()
-    assert time.monotonic() - began < 12  # on an idle machine 5; here the bundle and the report are waited for too
+    assert time.monotonic() - began < 8  # on an idle machine 1.4, the bundle and the report included; the bar is 5
     driver.assert_nothing_left()
     shown = " ".join(driver.output().split())
     assert ("press Ctrl-C again" if number == signal.SIGINT else "stopping in order") in shown
@@ -97,7 +97,7 @@ def test_twice_is_at_once(tmp_path):
     began = time.monotonic()
     os.kill(driver.pid, signal.SIGINT)
     assert driver.end() == 130, driver.output()
-    assert time.monotonic() - began < 2.5  # on an idle machine 1
+    assert time.monotonic() - began < 2  # on an idle machine 0.04; the bar is 1
     driver.assert_nothing_left()
     assert "Traceback" not in driver.output()
     again = command(tmp_path, "resume", "s", "--code", f"{HERE}/stuck_space.py", "--time-limit", "0.3", "--trials", "1")
