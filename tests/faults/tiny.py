@@ -18,7 +18,7 @@ def block():
     return one_of(L.Linear(4, 4), L.Sequential(L.Linear(4, 4), L.ReLU()), L.Tanh(), L.Identity())
 
 
-SPACE = Space(L.Sequential(repeat(block, 1, 5), L.Linear(4, one_of(1, 2, 3))))
+SPACE = Space(L.Sequential(repeat(block, 1, 5), L.Linear(4, one_of(*range(1, 33)))))
 
 
 def evaluator(seconds=0.03, steps=1):
