@@ -180,10 +180,15 @@ def check_same(meta: Mapping[str, Any], prepared: Prepared, allow_data_change: b
             f"the data have changed since the study began (fingerprint {before[:8]}, now {now[:8]}): old and new "
             "trials would not compare. Start a new study, or pass allow_data_change=True (--allow-data-change)"
         )
+    changed = []
+    if before and now and before != now:
+        changed.append(
+            f"the data have changed (fingerprint {before[:8]}, now {now[:8]}): old and new trials do not compare"
+        )
     code = prepared.evaluator.describe().get("code")
     if code != meta["evaluator"].get("code"):
-        return ["evaluate() has changed since the study began: old and new trials may not compare"]
-    return []
+        changed.append("evaluate() has changed since the study began: old and new trials may not compare")
+    return changed
 
 
 def _check_space(meta: Mapping[str, Any], space: Space) -> None:

@@ -91,7 +91,7 @@ def resume(
     notes = check_same(meta, prepared, allow)
     with Store.open(Path(path), write=True, takeover=takeover) as store:
         store.set_meta(
-            budget_seconds=chosen.budget_seconds, trials_limit=chosen.trials,
+            budget_seconds=chosen.budget_seconds, trials_limit=chosen.trials, data=prepared.data_facts or None,
             settings=dict(meta["settings"]) | {k: v for k, v in changes.items() if v is not None and k not in CODE},
         )  # fmt: skip
         watcher = Announcer(observer or Observer())

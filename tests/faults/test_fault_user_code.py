@@ -14,6 +14,7 @@ from searchitect import Space, Study, lazy, one_of, resume, search
 from searchitect.errors import SpaceError, StorageError, StudyFailedError, UsageError
 from searchitect.observer import Observer
 from searchitect.records import State
+from searchitect.store import Store
 from searchitect.strategies.random import Random
 from searchitect.training import as_number
 
@@ -286,3 +287,7 @@ def test_other_data_on_resume(tmp_path):
         resume(tmp_path / "s", trials=2)
     study = resume(tmp_path / "s", trials=2, allow_data_change=True)
     assert sum(t.source is None for t in study.trials) == 2
+    with Store.open(tmp_path / "s") as store:
+        assert any("data have changed" in note.body["text"] for note in store.notes("resume"))
+    again = resume(tmp_path / "s", trials=3)  # allowed once: the study now knows these data
+    assert sum(t.source is None for t in again.trials) == 3
