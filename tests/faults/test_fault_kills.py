@@ -68,7 +68,8 @@ def test_workers_are_killed(tmp_path):
     """kill -9 a worker, 20 times at random → its trial alone is run again with the same seed; all others keep their
     result, the search goes on and ends."""
     folder, draw = tmp_path / "s", stream(0, 1, "kills")
-    driver = Driver(tmp_path / "log", drive, folder, trials=3 * KILLS, workers=2, steps=3, strategy="random")
+    options = {"workers": 2, "steps": 3, "strategy": "random"}
+    driver = Driver(tmp_path / "log", drive, folder, trials=1_000_000, **options)
     for _ in range(KILLS):
         before = len(done(folder))
         until(lambda n=before: len(done(folder)) > n and not was_hit(folder), driver)
@@ -79,18 +80,25 @@ def test_workers_are_killed(tmp_path):
             draw.pick(workers).send_signal(signal.SIGKILL)
         except psutil.NoSuchProcess:
             continue
-    assert driver.end() == 0, driver.output()
+    until(lambda n=len(done(folder)): len(done(folder)) > n + 2 and not was_hit(folder), driver)
+    os.kill(driver.pid, signal.SIGINT)
+    driver.end()
     driver.assert_nothing_left()
     assert_sound(folder)
-    end = trials(folder)
+    end = done(folder).values()
     assert {t.state for t in end} == {State.DONE}, [t.failure for t in end if t.failure]
-    assert sum(t.source is None for t in end) == 3 * KILLS
     begun = Counter(executions(folder))
     for trial in end:  # executed once, and once more for each kill that hit it while it ran
         assert begun[trial.number] <= trial.attempts, trial
         assert trial.attempts <= 3
     again = sum(t.attempts - 1 for t in end if t.source is None)
     assert 0 < again <= KILLS
+    measured = sum(t.source is None for t in end)
+    last = Driver(tmp_path / "log", drive, folder, **options | {"trials": measured + 4})
+    assert last.end() == 0, last.output()
+    assert {t.state for t in trials(folder)} == {State.DONE}
+    assert sum(t.source is None for t in trials(folder)) == measured + 4
+    assert all(done(folder)[t.number] == t for t in end)
 
 
 @pytest.mark.slow
