@@ -11,7 +11,7 @@ import importlib
 from typing import Any
 
 from searchitect.errors import UsageError
-from searchitect.strategies.base import Setting, Strategy
+from searchitect.strategies.base import Setting, Strategy, check_start
 
 STRATEGIES: dict[str, str] = {
     "random": "searchitect.strategies.random:Random",
@@ -38,8 +38,12 @@ def strategy_class(name: str) -> type[Strategy]:
 
 
 def make_strategy(name: str, setting: Setting, options: dict[str, Any] | None = None) -> Strategy:
-    """A new strategy with its options. Raises UsageError naming an option that it does not take."""
+    """A new strategy with its options.
+
+    Raises UsageError naming an option that it does not take, or a start architecture that cannot be one.
+    """
     cls = strategy_class(name)
+    check_start(setting)
     try:
         return cls(setting, **(options or {}))
     except TypeError as error:

@@ -1,13 +1,28 @@
-"""What every strategy is given and must do."""
+"""What every strategy is given and must do.
+
+A proposal of any strategy is one of three: a start architecture of the user's, a random one, or one that was
+learned. The first two are made here:
+
+    def _propose(self) -> Proposal:
+        setting = self.setting
+        if self.draws < max(self.population, len(setting.start)):       # start architectures, then random ones
+            return initial(setting, self.draws, self.events)
+        ...
+
+`initial` gives start architecture number `draw` (origin "start") while there are some, then random feasible ones
+(origin "sample"). A strategy whose own first proposals are not random asks `started`, which is None after the start.
+Start architectures count as draws: they are asked, told and replayed like all others.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from searchitect.errors import SpaceError
+from searchitect.errors import ArchitectureError, SpaceError, UsageError
 from searchitect.records import Fidelity, Objective, Proposal, Trial, losses
+from searchitect.seeds import stream
 from searchitect.space import Architecture, Space
 
 ATTEMPTS = 1000  # draws in a row that break a limit before a space counts as almost empty
@@ -18,6 +33,7 @@ class Setting(NamedTuple):
 
     `feasible` says without building whether an architecture can be built and keeps the limits known
     beforehand (None: all can); proposals must be feasible.
+    `start` are architectures to propose before all others, in this order (`check_start` has looked at them).
     """
 
     space: Space
@@ -25,6 +41,7 @@ class Setting(NamedTuple):
     seed: int
     fidelity: Fidelity = Fidelity()
     feasible: Callable[[Architecture], bool] | None = None
+    start: tuple[Architecture, ...] = ()
 
 
 class Strategy(ABC):
@@ -47,6 +64,39 @@ class Strategy(ABC):
         """What became of a trial: DONE, FAILED or PRUNED, own or the user's."""
 
 
+def check_start(setting: Setting) -> None:
+    """Raises UsageError naming the start architecture that is not of the space or breaks a limit known beforehand."""
+    for position, architecture in enumerate(setting.start, 1):
+        try:
+            setting.space.validate(architecture)
+        except ArchitectureError as error:
+            raise UsageError(f"start architecture {position}: {error}") from error
+        if setting.feasible is not None and not setting.feasible(architecture):
+            raise UsageError(
+                f"start architecture {position} {architecture.decisions} cannot be built or breaks a limit "
+                f"({_limits(setting)}): leave it out or loosen the limit"
+            )
+
+
+def started(setting: Setting, draw: int, events: int) -> Proposal | None:
+    """The start architecture of this draw; None when all have been proposed."""
+    if draw >= len(setting.start):
+        return None
+    return Proposal(setting.start[draw], setting.fidelity, draw, (), events, "start")
+
+
+def initial(setting: Setting, draw: int, events: int, by: Literal["branch", "architecture"] = "branch") -> Proposal:
+    """The start architecture of this draw, else a random feasible one. Raises SpaceError as `first_feasible`."""
+    if (given := started(setting, draw, events)) is not None:
+        return given
+    source, space = stream(setting.seed, draw, "sample"), setting.space
+    if setting.feasible is None:
+        architecture = space.sample(source, by=by)
+    else:
+        architecture = first_feasible(setting, lambda _attempt: space.sample(source, by=by))
+    return Proposal(architecture, setting.fidelity, draw, (), events, "sample")
+
+
 def first_feasible(setting: Setting, draw: Callable[[int], Architecture]) -> Architecture:
     """`draw(attempt)` until one is feasible. Raises SpaceError after 1,000 in a row are not."""
     feasible = setting.feasible
@@ -56,11 +106,14 @@ def first_feasible(setting: Setting, draw: Callable[[int], Architecture]) -> Arc
         architecture = draw(attempt)
         if feasible(architecture):
             return architecture
-    limits = ", ".join(str(o) for o in setting.objectives if o.is_limit) or "what can be built"
     raise SpaceError(
-        f"the space is almost empty: {ATTEMPTS} architectures in a row break its limits ({limits}). "
+        f"the space is almost empty: {ATTEMPTS} architectures in a row break its limits ({_limits(setting)}). "
         "Loosen a limit or widen the space"
     )
+
+
+def _limits(setting: Setting) -> str:
+    return ", ".join(str(o) for o in setting.objectives if o.is_limit) or "what can be built"
 
 
 def violation(trial: Trial, objectives: Sequence[Objective]) -> float:

@@ -9,7 +9,7 @@ from searchitect.errors import UsageError
 from searchitect.records import Proposal, State, Trial, dominates
 from searchitect.seeds import Stream, stream
 from searchitect.space import Architecture
-from searchitect.strategies.base import Setting, Strategy, first_feasible, fitness
+from searchitect.strategies.base import Setting, Strategy, first_feasible, fitness, initial
 
 Fitness = tuple[float, tuple[float, ...]]
 
@@ -43,6 +43,7 @@ class RegularizedEvolution(Strategy):
         self.population = population
         self.sample = sample
         self.living: deque[Member] = deque(maxlen=population)
+        self.begin = max(population, len(setting.start))
         self.draws = 0
         self.events = 0
 
@@ -51,10 +52,8 @@ class RegularizedEvolution(Strategy):
 
     def _propose(self) -> Proposal:
         setting = self.setting
-        if self.draws < self.population or not self.living or not setting.space.decisions:
-            source = stream(setting.seed, self.draws, "sample")
-            architecture = first_feasible(setting, lambda _attempt: setting.space.sample(source))
-            proposal = Proposal(architecture, setting.fidelity, self.draws, (), self.events, "sample")
+        if self.draws < self.begin or not self.living or not setting.space.decisions:
+            proposal = initial(setting, self.draws, self.events)
         else:
             source = stream(setting.seed, self.draws, "mutate")
             parent = self._tournament(source)

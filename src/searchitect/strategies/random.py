@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from searchitect.records import Proposal, Trial
-from searchitect.seeds import stream
-from searchitect.strategies.base import Setting, Strategy, first_feasible
+from searchitect.strategies.base import Setting, Strategy, initial
 
 
 class Random(Strategy):
@@ -27,11 +26,9 @@ class Random(Strategy):
         self.events = 0
 
     def ask(self, n: int = 1) -> list[Proposal]:
-        setting, proposals = self.setting, []
+        proposals = []
         for _ in range(n):
-            source = stream(setting.seed, self.draws, "sample")
-            architecture = first_feasible(setting, lambda _attempt, s=source: setting.space.sample(s, by=self.by))  # type: ignore[misc]
-            proposals.append(Proposal(architecture, setting.fidelity, self.draws, (), self.events, "sample"))
+            proposals.append(initial(self.setting, self.draws, self.events, self.by))
             self.draws += 1
             self.events += 1
         return proposals

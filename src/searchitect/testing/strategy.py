@@ -148,6 +148,22 @@ class StrategyContract:
             if cut < len(events) and events[cut][0] == "asked" and following is not None:
                 assert strategy.ask(1) == [reference[following]]
 
+    def test_start_architectures_come_first_as_draws_like_others(self) -> None:
+        """In their order, with the origin "start", replayed as all proposals; then the strategy's own."""
+        space = toy_space()
+        start = tuple(space.sample(number) for number in (101, 102, 103))
+        setting = self.setting(start=start)
+        events, trials = self.drive(self.make(setting), setting, self.rounds, workers=2)
+        assert [t.proposal.architecture for t in trials[:3]] == list(start)
+        assert [(t.proposal.origin, t.proposal.draw) for t in trials[:3]] == [("start", i) for i in range(3)]
+        assert all(t.proposal.origin != "start" for t in trials[3:])
+        strategy = self.make(setting)
+        for kind, number in events:
+            if kind == "told":
+                strategy.tell(trials[number])
+            else:
+                assert strategy.ask(1) == [trials[number].proposal]
+
     def test_any_order_of_tells_works(self) -> None:
         setting = self.setting()
         for turn in range(3):
