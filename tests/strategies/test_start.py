@@ -17,14 +17,15 @@ def setting_with(start, **more):
 def test_an_architecture_of_another_space_is_named_by_its_position():
     space = toy_space()
     wrong = Architecture("0" * 16, dict(space.sample(1).decisions))
-    with pytest.raises(UsageError, match="start architecture 2: .*belongs to space 0000"):
+    with pytest.raises(UsageError, match=r"start architecture 2: .*belongs to space 0000"):
         make_strategy("random", setting_with([space.sample(0), wrong]))
 
 
 def test_a_wrong_value_is_named():
     space = toy_space()
-    decisions = dict(space.sample(1).decisions) | {"width": 17}
-    with pytest.raises(UsageError, match="start architecture 1: .*'width' cannot be 17"):
+    name = space.decisions[0].name
+    decisions = dict(space.sample(1).decisions) | {name: 17}
+    with pytest.raises(UsageError, match=rf"start architecture 1: .*'{name}' cannot be 17"):
         make_strategy("random", setting_with([Architecture(space.fingerprint, decisions)]))
 
 
