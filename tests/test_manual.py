@@ -45,6 +45,16 @@ def test_several_out_at_once_and_told_in_any_order(tmp_path):
         assert study.ask().proposal.origin == "mutate"
 
 
+def test_a_continued_study_keeps_the_start_it_began_with(tmp_path):
+    first = [toy_space().sample(number) for number in (5, 6)]
+    with Manual(toy_space(), "max score", tmp_path / "s", start=[first[0], first[1].decisions]) as study:
+        assert study.ask().architecture == first[0]
+    with Manual(toy_space(), "max score", tmp_path / "s") as study:
+        found = [study.ask(), study.ask()]
+        assert [t.architecture for t in found] == first
+        assert {t.proposal.origin for t in found} == {"start"}
+
+
 def test_an_open_trial_is_asked_again_next_time(tmp_path):
     with Manual(toy_space(), "max score", tmp_path / "s") as study:
         lost = study.ask()

@@ -112,6 +112,10 @@ def test_an_unknown_name_without_a_near_one_gets_the_list():
         from_mapping({"zzzzzz": 1})
 
 
+def test_one_path_is_a_list_of_start_architectures():
+    assert from_mapping({"start": "a/arch.json"}).start == ["a/arch.json"]
+
+
 def test_a_number_is_a_budget_and_one_text_is_a_list_of_objectives():
     made = from_mapping({"budget": 90, "objectives": "accuracy"})
     assert made.budget_seconds == 90

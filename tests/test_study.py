@@ -12,7 +12,7 @@ from searchitect import Settings, Study, lazy, one_of, resume, search
 from searchitect.errors import ArchitectureError, DataError, SpaceError, StorageError, UsageError
 from searchitect.preparing import Given, prepare
 from searchitect.records import State
-from searchitect.space import OUTPUTS, Space
+from searchitect.space import OUTPUTS, Architecture, Space
 from searchitect.study import free_folder, plan
 
 L = lazy(nn)
@@ -243,3 +243,34 @@ def test_a_path_may_be_a_path(tmp_path, monkeypatch):
     monkeypatch.setattr("searchitect.study._start", lambda folder, *rest: seen.append(folder))
     search("mlp", "iris", path=tmp_path / "here", trials=1)
     assert seen == [tmp_path / "here"]
+
+
+def test_a_search_starts_from_given_architectures_and_so_does_its_replay(tmp_path):
+    space = space_of_six()
+    file = tmp_path / "arch.json"
+    file.write_text(space.architecture({"1.width": 32, "act": "Tanh"}).to_json())
+    wide = space.architecture({"1.width": 16, "act": "ReLU"})
+    options = SMALL | {"trials": 3, "finalize": False}
+    found = search(space, "digits", start=[file, {"1.width": 16, "act": "Tanh"}, wide], path=tmp_path / "s", **options)
+    first = [t.proposal for t in found.trials]
+    assert [(p.origin, p.architecture.decisions["1.width"]) for p in first] == [("start", n) for n in (32, 16, 16)]
+    assert found.meta["start"][0] == {"1.width": 32, "act": "Tanh"}
+    file.unlink()
+    more = resume(tmp_path / "s", trials=5, finalize=False)
+    assert [t.proposal for t in more.trials][:3] == first
+    assert more.trials[3].proposal.origin == "sample"
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ("no/such.json", "start 1, no/such.json: cannot be read: No such file"),
+        ([{"1.width": 9, "act": "ReLU"}], "start 1: decision '1.width' cannot be 9"),
+        (7, "start 1: got int; give an Architecture, decisions by name, or a path"),
+        ([Architecture("0" * 16, {"act": "ReLU", "1.width": 8})], "start 1: .* belongs to space 0000"),
+    ],
+)
+def test_a_start_that_cannot_be_one_is_named_before_anything_is_written(tmp_path, start, message):
+    with pytest.raises(UsageError, match=message):
+        search(space_of_six(), "digits", start=start, path=tmp_path / "s", **SMALL)
+    assert not (tmp_path / "s").exists()

@@ -16,6 +16,7 @@ from searchitect.reuse import Reuse
 from searchitect.space import Architecture, Space
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy
+from searchitect.userobjects import start_architectures
 
 
 class _You(Executor):
@@ -52,12 +53,13 @@ class Manual:
 
     An equivalent of something told already never comes back: its result is reused and counted. What was told
     is on disk, and a study cut anywhere goes on with the same proposals. Several trials may be out at once,
-    told in any order; whoever calls is one process.
+    told in any order; whoever calls is one process. `start` are architectures (or decisions by name, or paths
+    of arch.json) that the strategy proposes first; a study that is continued keeps those it began with.
     """
 
     def __init__(
         self, space: Space, objective: str | Sequence[str], path: str | Path, *, strategy: str = "random",
-        strategy_options: Mapping[str, Any] | None = None, seed: int = 0,
+        strategy_options: Mapping[str, Any] | None = None, seed: int = 0, start: Any = (),
     ) -> None:  # fmt: skip
         aims, options, folder = objectives(objective), dict(strategy_options or {}), Path(path)
         known = (folder / "study.db").exists()
@@ -67,10 +69,12 @@ class Manual:
         try:
             self._note(space, [str(o) for o in aims], {"name": strategy, "options": options, "why": "asked for"}, seed)
             self._fidelity = Fidelity("function")
-            made = make_strategy(strategy, Setting(space, aims, seed, self._fidelity), options)
+            first = start_architectures(self.store.meta.get("start", start), space)
+            self.store.set_meta(start=[dict(a.decisions) for a in first])
+            made = make_strategy(strategy, Setting(space, aims, seed, self._fidelity, start=first), options)
             reuse = Reuse(space, "by hand")
             self._loop = Loop(
-                space, self.store, made, _You(1_000_000), aims, lambda trial: {}, reuse, Limits(), seed
+                space, self.store, made, _You(1_000_000), aims, lambda *_: {}, reuse, Limits(), seed
             )  # fmt: skip
         except BaseException:
             self.store.close()

@@ -32,8 +32,9 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
     """Everything that is known before the first trial, as plain data (the study's `meta`)."""
     settings, space = prepared.settings, prepared.space
     name, options, why = _strategy(prepared)
-    make_strategy(name, Setting(space, prepared.objectives, settings.seed), options)  # refused now, not later
-    kept = {k: v for k, v in msgspec.to_builtins(settings).items() if k not in CODE}
+    setting = Setting(space, prepared.objectives, settings.seed, feasible=prepared.feasible, start=prepared.start)
+    make_strategy(name, setting, options)  # refused now, not later
+    kept = {k: v for k, v in msgspec.to_builtins(settings).items() if k not in (*CODE, "start")}
     return {
         "format": 1,
         "name": settings.name or folder.name,
@@ -53,6 +54,7 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "executor": settings.executor or "processes",
         "device": prepared.device,
         "baseline": _baseline(prepared),
+        "start": [dict(a.decisions) for a in prepared.start],
         "environment": environment(),
         "given": prepared.given_facts,
         "command": command_line(settings) if settings.data else "",
@@ -136,6 +138,7 @@ def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: 
         raise UsageError("this study's baseline is code of yours: bring it back with --code FILE.py or baseline=")
     if meta["evaluator"]["kind"] == "function" and given.evaluate is None:
         raise UsageError("this study calls a function of yours: bring it back with --code FILE.py or evaluate=")
+    given.start = meta.get("start") or []  # what was proposed first then is proposed first in the replay
     before = meta.get("given") or {}
     if given.sample is None and before.get("sample") is not None:
         given.sample = tuple(before["sample"])

@@ -23,7 +23,7 @@ from searchitect.space import Architecture, Space
 from searchitect.spaces import auto, load_space
 from searchitect.training import RawData, Recipe, check_metrics, load, recipe_for
 from searchitect.training.split import part, split
-from searchitect.userobjects import load_object
+from searchitect.userobjects import load_object, start_architectures
 
 
 @dataclass
@@ -37,6 +37,7 @@ class Given:
     sample: tuple[int, ...] | None = None
     outputs: int | None = None
     test_data: Any = None
+    start: Any = None  # architectures, decisions by name or paths; one or several
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Prepared:
     baseline_architecture: Architecture | None = None
     baseline_factory: Callable[[], nn.Module] | None = None
     given_facts: dict[str, Any] = field(default_factory=dict)  # sample and outputs, for `evaluate`
+    start: tuple[Architecture, ...] = ()  # what the strategy proposes first
 
     def feasible(self, architecture: Architecture) -> bool:
         """Whether it can be built and keeps the limits known from the plan alone."""
@@ -71,6 +73,12 @@ class Prepared:
 
 def prepare(settings: Settings, given: Given) -> Prepared:
     """Raises DataError, UsageError or SpaceError before anything is trained or written."""
+    prepared = _prepare(settings, given)
+    wanted = given.start if given.start is not None else settings.start
+    return replace(prepared, start=start_architectures(wanted, prepared.space))
+
+
+def _prepare(settings: Settings, given: Given) -> Prepared:
     workers, threads, device = _machine(settings)
     raw = _load(settings, given)
     space, why = _space(settings, given, raw)

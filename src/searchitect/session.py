@@ -142,7 +142,7 @@ class Session:
         if name == "auto":  # only in a new study, whose file we have just written
             name = self.store.meta["strategy"]["name"]
         setting = Setting(
-            prepared.space, prepared.objectives, settings.seed, self._fidelity(fidelities), feasible
+            prepared.space, prepared.objectives, settings.seed, self._fidelity(fidelities), feasible, prepared.start
         )  # fmt: skip
         strategy = make_strategy(name, setting, options)
         limits = Limits(trials=settings.trials, time_limit=settings.time_limit)

@@ -69,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     strategy: Annotated[Word, _about("how to search (see `searchitect strategies`)")] = "auto"
     strategy_options: Annotated[dict[str, Any], _about(
         "options of the strategy by name", {"population": 20})] = {}
+    start: Annotated[list[str], _about(
+        "arch.json files of networks that the strategy proposes first, such as the best of a former search",
+        ["runs/first/best/arch.json"])] = []
     baseline: Annotated[str | None, _about(
         "network to beat, as a function without arguments: module:object or FILE.py:object; left out, the "
         "space's own", "model.py:make")] = None
@@ -181,8 +184,9 @@ def from_mapping(values: Mapping[str, Any]) -> Settings:
     budget = given.get("budget")
     if isinstance(budget, (int, float)) and not isinstance(budget, bool):
         given["budget"] = f"{budget}s"
-    if isinstance(given.get("objectives"), str):
-        given["objectives"] = [given["objectives"]]
+    for name in ("objectives", "start"):
+        if isinstance(given.get(name), str):
+            given[name] = [given[name]]
     return Settings(**given)
 
 

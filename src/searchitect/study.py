@@ -34,6 +34,8 @@ def search(
     evaluate: your own training, `evaluate(model, trial) → number or numbers by name`.
     baseline: a zero-argument factory of the network to beat, or decisions of the space.
     enqueue:  architectures to try first.
+    start:    architectures that the strategy proposes first: Architecture, decisions by name, or the path of an
+              arch.json; one or several (in contrast to `enqueue`, the strategy makes these proposals itself).
     options:  every field of `Settings` (budget="10m", trials=20, objectives=[...], workers=2, seed=0,
               path="runs/first", ...), `sample=` (shape of one row) and `outputs=` for `evaluate` without data,
               and `test_data=` (a source like `data`) where the test rows are given apart.
@@ -46,6 +48,8 @@ def search(
 
     began = time.monotonic()
     extra: dict[str, Any] = {name: options.pop(name) for name in ("sample", "outputs") if name in options}
+    if "start" in options:
+        extra["start"] = options.pop("start")
     if not isinstance(options.get("test_data"), (str, type(None))):
         extra["test_data"] = options.pop("test_data")
     if isinstance(data, (str, Path)):

@@ -1,13 +1,16 @@
-"""Objects of the user's by name: "module:object" or "FILE.py:object"."""
+"""Objects of the user's by name ("module:object" or "FILE.py:object"), and architectures to start from."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from searchitect.errors import UsageError
+from searchitect.errors import ArchitectureError, UsageError
+from searchitect.space import Architecture, Space
 
 
 def load_object(text: str, what: str) -> Any:
@@ -38,3 +41,31 @@ def load_object(text: str, what: str) -> Any:
     except ImportError as error:
         raise UsageError(f"{what} {text!r} cannot be imported: {error}") from error
     return found
+
+
+def start_architectures(items: Any, space: Space) -> tuple[Architecture, ...]:
+    """Architectures of the space from Architectures, decisions by name, or paths of arch.json files.
+
+    Raises UsageError that names the item which is none of these, or none of the space.
+    """
+    if isinstance(items, (str, os.PathLike, Mapping, Architecture)) or not isinstance(items, Iterable):
+        items = [items]
+    return tuple(_start_architecture(item, f"start {position}", space) for position, item in enumerate(items, 1))
+
+
+def _start_architecture(item: Any, what: str, space: Space) -> Architecture:
+    try:
+        if isinstance(item, Mapping):
+            return space.architecture(item)
+        if isinstance(item, (str, os.PathLike)):
+            what = f"{what}, {os.fspath(item)}"
+            item = Architecture.from_json(Path(item).expanduser().read_text(encoding="utf-8"))
+        if isinstance(item, Architecture):
+            space.validate(item)
+            return space.architecture(item.decisions)
+    except ArchitectureError as error:
+        raise UsageError(f"{what}: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise UsageError(f"{what}: cannot be read: {why}; give the path of an arch.json") from error
+    raise UsageError(f"{what}: got {type(item).__name__}; give an Architecture, decisions by name, or a path")

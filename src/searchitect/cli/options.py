@@ -19,7 +19,7 @@ METAVARS = {
     "data": "SOURCE", "target": "COLUMN", "space": "SPACE", "budget": "TIME", "objectives": "TEXT", "strategy": "NAME",
     "strategy_options": "KEY=VALUE", "recipe": "KEY=VALUE", "baseline": "OBJECT", "path": "FOLDER", "name": "NAME",
     "device": "DEVICE", "time_limit": "SECONDS", "memory_mb": "MB", "validation": "SHARE", "test": "SHARE",
-    "limit_train": "ROWS",
+    "limit_train": "ROWS", "start": "FILE.json",
 }  # fmt: skip
 
 
