@@ -35,7 +35,7 @@ def loop(
     strategy = more.pop("strategy", None) or make_strategy(name, Setting(space, goals, seed, Fidelity("function", 1)))
     limits = Limits(trials=trials, deadline=more.pop("deadline", None), slack=more.pop("slack", 0.0))
 
-    def payload(trial):
+    def payload(trial, incumbent):
         return {
             "value": toy_value(trial.architecture),
             "number": trial.number,

@@ -45,9 +45,9 @@ GRACE = 5.0  # seconds that running trials get to end at their next step
 
 
 class Payload(Protocol):
-    """Makes the task of a trial, as plain data for the worker."""
+    """Makes the task of a trial, as plain data for the worker; it may want to know the best trial so far."""
 
-    def __call__(self, trial: Trial) -> dict[str, Any]: ...
+    def __call__(self, trial: Trial, incumbent: Trial | None) -> dict[str, Any]: ...
 
 
 @dataclass
@@ -300,7 +300,10 @@ class Loop:
         self.sessions[trial.number] = []
         self.begun[trial.number] = self.clock()
         self.executor.submit(
-            trial.number, self.payload(running), time_limit=self.limits.time_limit, attempt=running.attempts
+            trial.number,
+            self.payload(running, self.incumbent),
+            time_limit=self.limits.time_limit,
+            attempt=running.attempts,
         )
 
     # -- by hand -------------------------------------------------------------------------------------

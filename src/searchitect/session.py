@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import msgspec
 
 from searchitect import budget
-from searchitect.evaluators.base import Task
+from searchitect.evaluators.base import Rival, Task
 from searchitect.executors import Executor, make
 from searchitect.finalizing import epoch_seconds, finalize, leave_best_so_far
 from searchitect.interrupts import Interrupts
@@ -18,7 +21,7 @@ from searchitect.loop import Limits, Loop, weights_path
 from searchitect.observer import Observer, Progress
 from searchitect.preparing import Prepared
 from searchitect.probing import seconds_per_epoch
-from searchitect.records import Fidelity, State, Trial, candidates, losses
+from searchitect.records import Fidelity, State, Trial, candidates, goals, losses
 from searchitect.reuse import Reuse
 from searchitect.seeds import derive
 from searchitect.store import Store
@@ -28,6 +31,19 @@ CHECKPOINT_FROM = 20.0  # seconds of a trial; shorter ones are repeated, not con
 MEASURED_BY_CLOCK = {"latency_ms", "seconds"}  # equal functions may differ in these
 REPLAN_EVERY = 1.0  # seconds between two looks at all candidates
 LARGEST_SLACK = 4.0  # seconds that running trials get beyond the end of the search
+
+
+@contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Inside, Python's collector does not look again and again at the half million objects of the imported libraries:
+    that held all workers up for 0.1 s every few hundred trials."""
+    others = gc.get_freeze_count() > 0  # somebody else's wish, which is not ours to undo
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not others:
+            gc.unfreeze()
 
 
 @dataclass
@@ -87,7 +103,8 @@ class Session:
                     return interrupts.name
                 loop = self._loop(executor, interrupts, fidelities)
                 self._enqueue(loop, fidelities)
-                stopped = loop.run()
+                with _old_objects_left_alone():
+                    stopped = loop.run()
                 self.note_seconds(search=self.elapsed)
                 self.store.set_meta(stopped=stopped)
                 if interrupts() or not self.settings.finalize or loop.incumbent is None:
@@ -172,17 +189,24 @@ class Session:
                 loop.enqueue(architecture, self._fidelity(fidelities))
             self.store.set_meta(enqueued=[])
 
-    def _payload(self, trial: Trial) -> dict[str, Any]:
+    def _payload(self, trial: Trial, incumbent: Trial | None) -> dict[str, Any]:
         fidelity = trial.proposal.fidelity
         expected = self.baseline_epoch * fidelity.epochs * fidelity.data
         checkpoint = self.checkpoints / f"trial-{trial.number}" if expected > CHECKPOINT_FROM else None
         task = Task(
             trial.number, trial.architecture.decisions, trial.seed, fidelity.epochs, data=fidelity.data,
-            save=str(weights_path(self.checkpoints, trial.number)),
+            save=str(weights_path(self.checkpoints, trial.number)), rival=self._rival(trial, incumbent),
             checkpoint=None if checkpoint is None else str(checkpoint),
         )  # fmt: skip
         payload: dict[str, Any] = msgspec.to_builtins(task)
         return payload
+
+    def _rival(self, trial: Trial, incumbent: Trial | None) -> Rival | None:
+        """What a trial must beat for its weights to be worth keeping."""
+        if incumbent is None or incumbent.proposal.fidelity != trial.proposal.fidelity:
+            return None
+        objectives = self.prepared.objectives
+        return Rival(incumbent.number, goals(objectives), losses(incumbent, objectives) or ())
 
     def _replan(self, loop: Loop, fidelities: budget.Fidelities) -> None:
         """Move the end of the search by what the best candidates so far really cost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from searchitect.records import Objective
 from searchitect.space import Scalar
 
 
@@ -28,6 +30,20 @@ class Live(Protocol):
         ...
 
 
+class Rival(msgspec.Struct, frozen=True):
+    """The best trial of the same fidelity when a task begins: its number, and its goals turned so that smaller is
+    better. Whoever does not beat it will never be the best, so that its weights are not worth a file."""
+
+    number: int
+    goals: tuple[Objective, ...]
+    losses: tuple[float, ...]
+
+    def beaten(self, number: int, metrics: Mapping[str, float]) -> bool:
+        """Whether a trial with these metrics comes before the rival; limits are left to the study."""
+        own = tuple(o.loss(metrics.get(o.metric, math.nan)) for o in self.goals)
+        return (own, number) < (self.losses, self.number)
+
+
 class Task(msgspec.Struct, frozen=True):
     """One piece of work, as it crosses to a worker (through JSON).
 
@@ -36,6 +52,7 @@ class Task(msgspec.Struct, frozen=True):
               scores nothing (test rows are the driver's alone).
     data:     share of the training rows.
     save:     where to write the trained weights (safetensors), or None.
+    rival:    they are written only if this task's result is better (None: always).
     checkpoint: where to keep the state after each epoch, or None.
     seconds:  after that long no further epoch is begun, or None.
     """
@@ -48,6 +65,7 @@ class Task(msgspec.Struct, frozen=True):
     rows: Literal["train", "all"] = "train"
     data: float = 1.0
     save: str | None = None
+    rival: Rival | None = None
     checkpoint: str | None = None
     seconds: float | None = None
 

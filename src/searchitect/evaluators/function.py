@@ -97,7 +97,7 @@ class FunctionEvaluator(Evaluator):
         numbers = {"params": float(parameters(model)), "seconds": seconds} | self._numbers(answer)
         if "latency_ms" in self.metrics and "latency_ms" not in numbers and self.sample is not None:
             numbers["latency_ms"] = latency_ms(model, self.sample, repeats=20, device=live.device)
-        if task.save:
+        if task.save and (task.rival is None or task.rival.beaten(task.number, numbers)):
             save_weights(model, Path(task.save))
         steps = len(trial.curve)
         return Outcome(numbers, seconds, task.epochs or steps, tuple(trial.curve), live.device, (), live.should_stop())

@@ -98,9 +98,9 @@ class TrainEvaluator(Evaluator):
             notes += _unsteady(model, data.x_eval[:64], live.device)
         if "latency_ms" in self.beside:
             costs["latency_ms"] = latency_ms(model, data.sample, repeats=20, device=live.device)
-        if task.save:
-            save_weights(model, Path(task.save))
         numbers = {**costs, **(result.metrics if scoring else {}), "seconds": result.seconds}
+        if task.save and (task.rival is None or task.rival.beaten(task.number, numbers)):
+            save_weights(model, Path(task.save))
         return Outcome(
             numbers, result.seconds, result.epochs, result.curve, live.device, tuple(notes), result.stopped
         )  # fmt: skip

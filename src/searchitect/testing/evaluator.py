@@ -12,7 +12,8 @@ import cloudpickle
 import msgspec
 from safetensors.torch import load_file
 
-from searchitect.evaluators.base import Evaluator, Outcome, Task
+from searchitect.evaluators.base import Evaluator, Outcome, Rival, Task
+from searchitect.records import objectives
 
 
 class Recorder:
@@ -88,6 +89,22 @@ class EvaluatorContract:
             self.run(evaluator, msgspec.structs.replace(task, save=str(path)))
             assert load_file(path)
             assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+    def test_weights_that_cannot_win_are_not_written(self) -> None:
+        """A rival that is as good keeps its place if it came first; what beats it is written."""
+        evaluator, task = self.make()
+        metric, value = list(self.numbers(self.run(evaluator, task)).items())[-1]
+        for direction, rival, wins in (
+            ("max", Rival(task.number - 1, (), (-value,)), False),
+            ("max", Rival(task.number + 1, (), (-value,)), True),
+            ("max", Rival(task.number - 1, (), (-value + 1.0,)), True),
+            ("min", Rival(task.number - 1, (), (value - 1.0,)), False),
+        ):
+            rival = msgspec.structs.replace(rival, goals=objectives(f"{direction} {metric}"))
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "weights.safetensors"
+                self.run(evaluator, msgspec.structs.replace(task, save=str(path), rival=rival))
+                assert path.exists() is wins
 
     def test_the_description_is_plain_and_stable(self) -> None:
         evaluator, _ = self.make()
