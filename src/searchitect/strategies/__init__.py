@@ -16,6 +16,8 @@ from searchitect.strategies.base import Setting, Strategy, check_start
 STRATEGIES: dict[str, str] = {
     "random": "searchitect.strategies.random:Random",
     "regularized-evolution": "searchitect.strategies.evolution:RegularizedEvolution",
+    "optuna-tpe": "searchitect.strategies.optuna_samplers:OptunaTPE",
+    "optuna-gp": "searchitect.strategies.optuna_samplers:OptunaGP",
 }
 
 __all__ = ["STRATEGIES", "Setting", "Strategy", "make_strategy", "strategy_class"]
