@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from msgspec import structs
 
 from searchitect.errors import UsageError
 from searchitect.records import Fidelity, Objective, goals, objectives
@@ -125,9 +126,8 @@ class Table:
         is the signal as well: some tables have one measurement only).
         """
         whole = [f"{self.columns[t].direction} {t}" if t in self.columns else t for t in texts or [self.signal]]
-        read = objectives(whole)
+        read = tuple(structs.replace(o, unit=self.column(o.metric).unit) for o in objectives(whole))
         for o in read:
-            self.column(o.metric)
             if o.metric == self.score and self.score != self.signal:
                 raise UsageError(f"table {self.name}: {o.metric!r} judges what was found, so no strategy may see it")
         return read
