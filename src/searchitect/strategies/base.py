@@ -25,6 +25,7 @@ from searchitect.records import Fidelity, Objective, Proposal, Trial, losses
 from searchitect.seeds import stream
 from searchitect.space import Architecture, Space
 
+Fitness = tuple[float, tuple[float, ...]]  # violation of the limits, then the goals; smaller is better
 ATTEMPTS = 1000  # draws in a row that break a limit before a space counts as almost empty
 
 
@@ -126,8 +127,8 @@ def violation(trial: Trial, objectives: Sequence[Objective]) -> float:
     return total
 
 
-def fitness(trial: Trial, objectives: Sequence[Objective]) -> tuple[float, tuple[float, ...]] | None:
-    """(violation of limits, goals turned so that smaller is better), or None when a goal was not measured."""
+def fitness(trial: Trial, objectives: Sequence[Objective]) -> Fitness | None:
+    """How good a trial is (smaller is better), or None when a goal was not measured."""
     values = losses(trial, objectives)
     if values is None:
         return None

@@ -1,0 +1,141 @@
+"""Several goals and limits: who dominates whom, fronts, crowding, an order from best to worst, hypervolume.
+
+A `Fitness` is (violation of the limits, goals turned so that smaller is better), as `base.fitness` makes it.
+Everything here is a pure function; infinite goals (something was not a number) are allowed and are the worst.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from searchitect.records import dominates
+from searchitect.strategies.base import Fitness
+
+Values = tuple[float, ...]
+
+
+def better(a: Fitness, b: Fitness) -> bool:
+    """Constrained domination (Deb et al. 2002, definition 1): a smaller violation wins, then the goals.
+
+    Where we differ: of two with equal violations above zero, the goals decide too.
+    """
+    if a[0] != b[0]:
+        return a[0] < b[0]
+    return dominates(a[1], b[1])
+
+
+def ranks(points: Sequence[Fitness]) -> list[int]:
+    """The front of each point by `better`: 0 for those that no other beats, 1 once these are gone, and so on.
+
+    Fast non-dominated sorting (Deb et al. 2002, section III A) by cheaper means: points with unequal violations are
+    never in one front, one goal is a sort, two goals a sweep (Jensen 2003), more go to moocore. O(n log n) to two goals.
+    """
+    levels: dict[float, list[int]] = {}
+    for i, (violation, _) in enumerate(points):
+        levels.setdefault(violation, []).append(i)
+    found, first = [0] * len(points), 0
+    for violation in sorted(levels):
+        members = levels[violation]
+        inner = _fronts([points[i][1] for i in members])
+        for i, front in zip(members, inner, strict=True):
+            found[i] = first + front
+        first += 1 + max(inner)
+    return found
+
+
+def _fronts(values: Sequence[Values]) -> list[int]:
+    goals = len(values[0])
+    if goals == 1:
+        order = {value: rank for rank, value in enumerate(sorted(set(values)))}
+        return [order[value] for value in values]
+    if goals == 2:
+        return _sweep(values)
+    import moocore
+    import numpy as np
+
+    return [int(rank) for rank in moocore.pareto_rank(np.array(values))]
+
+
+def _sweep(values: Sequence[Values]) -> list[int]:
+    """Two goals: in lexicographic order, a point belongs to the first front whose lowest second goal is above its own."""
+    found, lowest = [0] * len(values), []
+    before: Values | None = None
+    rank = 0
+    for i in sorted(range(len(values)), key=values.__getitem__):
+        if values[i] != before:  # equal points do not dominate each other
+            before = values[i]
+            rank = bisect_right(lowest, before[1])
+            lowest[rank : rank + 1] = [before[1]]
+        found[i] = rank
+    return found
+
+
+def crowding(values: Sequence[Values]) -> list[float]:
+    """The crowding distance of each point of one front (Deb et al. 2002, section III B): larger is lonelier.
+
+    For each goal the distance between the two neighbours, in parts of the front's range; infinite at both ends.
+    Where we differ: points with equal goals count once, and the later ones get 0 (they add nothing to the front);
+    an infinite value stands at the worst finite one.
+    """
+    found = [0.0] * len(values)
+    first: dict[Values, int] = {}
+    for i, value in enumerate(values):
+        first.setdefault(value, i)
+    distinct = list(first.values())
+    for goal in range(len(values[0])):
+        column = _finite([values[i][goal] for i in distinct])
+        order = sorted(range(len(column)), key=column.__getitem__)
+        low, high = column[order[0]], column[order[-1]]
+        found[distinct[order[0]]] = found[distinct[order[-1]]] = math.inf
+        if high > low:
+            for before, here, after in zip(order, order[1:], order[2:], strict=False):
+                found[distinct[here]] += (column[after] - column[before]) / (high - low)
+    return found
+
+
+def _finite(column: list[float]) -> list[float]:
+    if all(map(math.isfinite, column)):
+        return column
+    known = [v for v in column if math.isfinite(v)] or [0.0]
+    low, high = min(known), max(known)
+    return [min(max(v, low), high) for v in column]
+
+
+def best_first(points: Sequence[Fitness]) -> list[int]:
+    """Positions from best to worst: by front, inside a front the lonelier first, then the earlier."""
+    return [i for _, _, i in sorted(standing(points))]
+
+
+def standing(points: Sequence[Fitness]) -> list[tuple[int, float, int]]:
+    """(front, minus the crowding distance, position) of each point: the smaller, the better."""
+    if not points:
+        return []
+    fronts: dict[int, list[int]] = {}
+    for i, rank in enumerate(ranks(points)):
+        fronts.setdefault(rank, []).append(i)
+    found: list[tuple[int, float, int]] = [(0, 0.0, i) for i in range(len(points))]
+    for rank, members in fronts.items():
+        for i, distance in zip(members, crowding([points[i][1] for i in members]), strict=True):
+            found[i] = (rank, -distance, i)
+    return found
+
+
+def hypervolume(values: Iterable[Values], reference: Sequence[float]) -> float:
+    """The volume that the points dominate, up to the reference point (smaller is better; Zitzler and Thiele 1998).
+
+    Points that do not dominate the reference count nothing. By moocore, which is loaded when this is called.
+    """
+    inside: Any = [
+        v for v in values if all(map(math.isfinite, v)) and all(x < r for x, r in zip(v, reference, strict=True))
+    ]
+    if not inside:
+        return 0.0
+    if len(reference) == 1:
+        return float(reference[0] - min(inside)[0])
+    import moocore
+    import numpy as np
+
+    return float(moocore.hypervolume(np.array(inside), ref=np.array(reference, dtype=float)))
