@@ -9,9 +9,7 @@ from searchitect.errors import UsageError
 from searchitect.records import Proposal, State, Trial, dominates
 from searchitect.seeds import Stream, stream
 from searchitect.space import Architecture
-from searchitect.strategies.base import Setting, Strategy, first_feasible, fitness, initial
-
-Fitness = tuple[float, tuple[float, ...]]
+from searchitect.strategies.base import Fitness, Setting, Strategy, first_feasible, fitness, initial
 
 
 class Member(NamedTuple):

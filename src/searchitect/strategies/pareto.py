@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from searchitect.records import dominates
 from searchitect.strategies.base import Fitness
@@ -31,7 +30,7 @@ def ranks(points: Sequence[Fitness]) -> list[int]:
     """The front of each point by `better`: 0 for those that no other beats, 1 once these are gone, and so on.
 
     Fast non-dominated sorting (Deb et al. 2002, section III A) by cheaper means: points with unequal violations are
-    never in one front, one goal is a sort, two goals a sweep (Jensen 2003), more go to moocore. O(n log n) to two goals.
+    never in one front, one goal is a sort, two goals a sweep (Jensen 2003), more go to moocore.
     """
     levels: dict[float, list[int]] = {}
     for i, (violation, _) in enumerate(points):
@@ -56,12 +55,16 @@ def _fronts(values: Sequence[Values]) -> list[int]:
     import moocore
     import numpy as np
 
-    return [int(rank) for rank in moocore.pareto_rank(np.array(values))]
+    # places in the order of each goal instead of values: moocore (0.3.2) ranks infinite ones wrongly
+    places = [{v: place for place, v in enumerate(sorted(set(column)))} for column in zip(*values, strict=True)]
+    ordinal = np.array([[places[goal][v] for goal, v in enumerate(point)] for point in values], dtype=float)
+    return [int(rank) for rank in moocore.pareto_rank(ordinal)]
 
 
 def _sweep(values: Sequence[Values]) -> list[int]:
-    """Two goals: in lexicographic order, a point belongs to the first front whose lowest second goal is above its own."""
-    found, lowest = [0] * len(values), []
+    """Two goals: in lexicographic order, a point joins the first front whose lowest second goal is above its own."""
+    found = [0] * len(values)
+    lowest: list[float] = []
     before: Values | None = None
     rank = 0
     for i in sorted(range(len(values)), key=values.__getitem__):
@@ -128,9 +131,8 @@ def hypervolume(values: Iterable[Values], reference: Sequence[float]) -> float:
 
     Points that do not dominate the reference count nothing. By moocore, which is loaded when this is called.
     """
-    inside: Any = [
-        v for v in values if all(map(math.isfinite, v)) and all(x < r for x, r in zip(v, reference, strict=True))
-    ]
+    finite = [v for v in values if all(map(math.isfinite, v))]
+    inside = [v for v in finite if all(x < r for x, r in zip(v, reference, strict=True))]
     if not inside:
         return 0.0
     if len(reference) == 1:
