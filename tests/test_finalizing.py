@@ -184,7 +184,7 @@ def test_of_several_goals_the_verdict_is_about_the_first_that_predictions_decide
 def test_a_search_that_finds_nothing_but_the_baseline_says_so(tmp_path):
     study = digits(tmp_path / "s", baseline=TINY.sample(0).decisions, trials=1)
     assert study.verdict.words == "cannot tell"
-    assert "the best network found is the baseline itself" in study.verdict.sentence
+    assert "nothing found was clearly better than the baseline" in study.verdict.sentence
     assert study.verdict.difference == 0
 
 

@@ -243,7 +243,7 @@ def _trained_context(
         session.settings.seed, metric.metric, metric.direction, folder, _runner(session, executor, interrupts, watcher),
         load, predict_test, lambda: y.numpy(), number, session.store.note, item_values(metric.metric, raw.task),
         _baseline(session), watcher, interrupts, time.monotonic, len(session.store.notes("test_read")),
-        partial(_is_baseline, session),
+        partial(_is_baseline, session), held_out=len(evaluator.validation) / len(evaluator.train),
     )  # fmt: skip
 
 

@@ -202,6 +202,24 @@ def test_reports_of_nonsense_are_refused():
         evaluator.run(task_for(evaluator.space), Recorder())
 
 
+def test_folds_hold_out_other_rows_of_the_same_parts_and_never_more():
+    evaluator = trained()
+    both = np.sort(np.concatenate([evaluator.train, evaluator.validation]))
+    held = []
+    for fold in range(5):
+        data = evaluator.data("train", fold)
+        rows, out = evaluator._fold(fold)
+        assert np.array_equal(np.sort(np.concatenate([rows, out])), both)
+        assert len(out) == len(evaluator.validation) == len(data.x_eval)
+        assert torch.equal(data.y_eval, torch.from_numpy(evaluator.raw.y[out]))
+        held.append(set(out.tolist()))
+    assert held[0] == set(evaluator.validation.tolist())
+    assert len(set().union(*held)) > 2 * len(evaluator.validation)
+    assert len(evaluator._prepared) <= 2, "only the first fold and the last one are kept in memory"
+    share = [np.bincount(evaluator.raw.y[evaluator._fold(f)[1]], minlength=10) for f in (1, 2)]
+    assert abs(share[0] - share[1]).max() <= 1, "stratified"
+
+
 def test_not_a_function_is_refused():
     with pytest.raises(UsageError, match="not a function"):
         FunctionEvaluator(small_space(), 3, "accuracy")

@@ -112,6 +112,24 @@ def test_validation_chooses_and_the_test_is_read_once_at_the_end(tmp_path):
     assert lab.texts[0] == "stage A: 3 finalists, 3 seeds each"
 
 
+def test_the_hand_made_network_is_kept_without_evidence(tmp_path):
+    lab = Lab(tmp_path, {0: 0.80, 1: 0.80, 2: 0.7, 99: 0.8}, is_baseline=lambda t: t.number == 0)
+    same_for_all = lab.one
+
+    def uneven(task):
+        outcome = same_for_all(task)
+        if task.decisions.get("width") == 1 and task.rows == "train":
+            outcome.metrics["accuracy"] += (0.02, -0.01, 0.0)[task.fold]
+        return outcome
+
+    lab.one = uneven
+    result = run_stages(lab.context, plan())
+    assert result.winner.number == 0
+    assert result.same
+    assert any(note.startswith("the hand-made network is kept: trial 1") for note in result.notes)
+    assert result.verdict.difference == 0.0
+
+
 def test_tasks_say_what_is_trained_on_what(tmp_path):
     lab = Lab(tmp_path)
     result = run_stages(lab.context, plan())
@@ -119,6 +137,7 @@ def test_tasks_say_what_is_trained_on_what(tmp_path):
     assert [t.number for t in stage_a[:3]] == [0, 1, 2], "everyone's first seed comes first"
     assert all((t.rows, t.save, t.epochs) == ("train", None, 4) for t in stage_a)
     assert len({t.seed for t in stage_a}) == 3
+    assert [t.fold for t in stage_a] == [0, 0, 0, 1, 1, 1, 2, 2, 2], "each seed holds out other rows"
     assert all((t.rows, t.epochs, t.data) == ("all", 4, 1.0) for t in stage_b)
     assert [t.number for t in stage_b] == [1, -1] * 3
     assert len({t.save for t in stage_b}) == 6
@@ -252,7 +271,7 @@ def test_a_winner_that_is_the_baseline_is_trained_once_and_no_difference_is_clai
     verdict = result.verdict
     assert (verdict.words, verdict.difference, verdict.low, verdict.high) == ("cannot tell", 0.0, 0.0, 0.0)
     assert verdict.baseline == verdict.winner
-    assert "the best network found is the baseline itself, accuracy 8" in verdict.sentence
+    assert "nothing found was clearly better than the baseline, which is kept: accuracy 8" in verdict.sentence
     assert ("over 3 fresh seeds; the search chose" in verdict.sentence) == own_data
 
 

@@ -51,6 +51,7 @@ class Task(msgspec.Struct, frozen=True):
     rows:     "train" fits on the training rows and scores on the validation rows; "all" fits on both and
               scores nothing (test rows are the driver's alone).
     data:     share of the training rows.
+    fold:     0 holds out the validation rows; n > 0 as many other rows of both parts (only where the data are ours).
     save:     where to write the trained weights (safetensors), or None.
     rival:    they are written only if this task's result is better (None: always).
     checkpoint: where to keep the state after each epoch, or None.
@@ -64,6 +65,7 @@ class Task(msgspec.Struct, frozen=True):
     network: Literal["architecture", "baseline"] = "architecture"
     rows: Literal["train", "all"] = "train"
     data: float = 1.0
+    fold: int = 0
     save: str | None = None
     rival: Rival | None = None
     checkpoint: str | None = None

@@ -25,6 +25,7 @@ from searchitect.space import Architecture, Space
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, fit, latency_ms, parameters, predict, prepare
 from searchitect.training.data import RawData
+from searchitect.training.split import stratified_part
 
 BESIDE = ("params", "macs", "memory_mb", "latency_ms", "seconds")  # not computed from the outputs
 
@@ -57,7 +58,7 @@ class TrainEvaluator(Evaluator):
         self.beside = tuple(m for m in metrics if m in BESIDE)
         self.baseline = baseline
         self.notes: tuple[str, ...] = ()  # what preparing the training rows had to say
-        self._prepared: dict[str, TrainData] = {}
+        self._prepared: dict[tuple[str, int], TrainData] = {}
         self._costs: Costs | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -69,18 +70,31 @@ class TrainEvaluator(Evaluator):
             "data": self.raw.fingerprint(), "train": len(self.train), "validation": len(self.validation),
         }  # fmt: skip
 
-    def data(self, rows: Literal["train", "all"]) -> TrainData:
-        """The tensors; preprocessing is fitted on the rows that are trained on."""
-        if rows not in self._prepared:
-            if rows == "train":
-                self._prepared[rows], fixed = prepare(self.raw, self.train, self.validation)
-                self.notes = fixed.notes
+    def data(self, rows: Literal["train", "all"], fold: int = 0) -> TrainData:
+        """The tensors; preprocessing is fitted on the rows that are trained on. One fold but the first is kept."""
+        if (rows, fold) not in self._prepared:
+            self._prepared = {key: data for key, data in self._prepared.items() if key[1] == 0}
+            if rows == "all":
+                self._prepared[rows, fold] = prepare(self.raw, self._both())[0]
             else:
-                self._prepared[rows] = prepare(self.raw, np.sort(np.concatenate([self.train, self.validation])))[0]
-        return self._prepared[rows]
+                self._prepared[rows, fold], fixed = prepare(self.raw, *self._fold(fold))
+                self.notes = fixed.notes if fold == 0 else self.notes
+        return self._prepared[rows, fold]
+
+    def _both(self) -> np.ndarray:
+        return np.sort(np.concatenate([self.train, self.validation]))
+
+    def _fold(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
+        """Training and validation rows. Folds beyond the first hold out others at random, stratified likewise."""
+        if fold == 0:
+            return self.train, self.validation
+        both = self._both()
+        strata = self.raw.y[both] if self.raw.task == "classification" else None
+        held = both[stratified_part(strata, len(both), len(self.validation), fold, "fold")]
+        return np.setdiff1d(both, held), held
 
     def run(self, task: Task, live: Live) -> Outcome:
-        data = self._share(self.data(task.rows), task)
+        data = self._share(self.data(task.rows, task.fold), task)
         model = self.network(task, data.sample)
         costs = self._cost_numbers(task, model)
         began = time.monotonic()

@@ -1,8 +1,9 @@
 """From candidates to a verdict in two stages, so that no test score ever chooses anything.
 
-Stage A: finalists are retrained on the training part with several seeds; the best mean on the validation part is the
-winner. Winner and epochs are written down before stage B: winner and baseline are retrained on training and validation
-rows for those epochs. Only then are the test data read, once, and the read is written down before it happens.
+Stage A: finalists are retrained with several seeds, each of which holds out another part of the rows that are not test
+data; the best mean on what was held out is the winner, unless the hand-made network is within a standard error of it
+(`standings.cautious`). Winner and epochs are written down before stage B: winner and baseline are retrained on training
+and validation rows for those epochs. Only then are the test data read, once, and the read is written down before that.
 
 Where the user's own function holds the data (`own_data`), there are no test rows: stage B goes through that function
 again with fresh seeds that nobody chose by, and its numbers are compared.
@@ -28,6 +29,7 @@ from searchitect.evaluators.base import Outcome, Task
 from searchitect.finalize import wording
 from searchitect.finalize.items import ItemValues
 from searchitect.finalize.planning import FinalPlan
+from searchitect.finalize.standings import Standing, cautious, ranking
 from searchitect.finalize.verdict import as_same, compare, compare_scores, compare_seeds
 from searchitect.records import Trial, Verdict
 from searchitect.seeds import derive
@@ -49,6 +51,7 @@ class FinalContext:
     baseline:     (network, decisions) of the hand-made network, or None.
     reads_before: how often test data were read in this study so far.
     is_baseline:  whether a finalist is the baseline's network; it is not trained twice then.
+    held_out:     validation rows for one training row.
     own_data:     every number comes from the user's own function; load, predict_test, targets and score are not called.
     """
 
@@ -69,29 +72,8 @@ class FinalContext:
     clock: Callable[[], float] = lambda: 0.0
     reads_before: int = 0
     is_baseline: Callable[[Trial], bool] = lambda _trial: False
+    held_out: float = 0.0
     own_data: bool = False
-
-
-@dataclass
-class Standing:
-    """One finalist: its validation score for each seed, or why it was dropped."""
-
-    trial: Trial
-    validation: tuple[float, ...] = ()
-    loss: float = math.inf  # mean validation loss: decides among equal scores
-    epochs: int = 0  # that its trainings took (early stopping may end them before the planned number)
-    dropped: str = ""
-    chosen: bool = False
-
-    @property
-    def mean(self) -> float | None:
-        """Mean over seeds; None before stage A or where it was skipped."""
-        return statistics.fmean(self.validation) if self.validation else None
-
-    def plain(self) -> dict[str, Any]:
-        """For the study's records."""
-        return {"trial": self.trial.number, "architecture": dict(self.trial.architecture.decisions), "mean": self.mean,
-                "validation": list(self.validation), "chosen": self.chosen, "dropped": self.dropped}  # fmt: skip
 
 
 @dataclass
@@ -157,7 +139,8 @@ def _stage_a(context: FinalContext, plan: FinalPlan, result: FinalResult) -> lis
         return result.standings
     context.progress(f"stage A: {len(result.standings)} finalists, {len(plan.stage_a_seeds)} seeds each")
     pairs = [(s, seed) for seed in plan.stage_a_seeds for s in result.standings]  # everyone's first seed first
-    tasks = [_task(_architecture(s.trial), s.trial.number, seed, plan.epochs) for s, seed in pairs]
+    folds = {seed: fold for fold, seed in enumerate(plan.stage_a_seeds)}
+    tasks = [_task(_architecture(s.trial), s.trial.number, seed, plan.epochs, fold=folds[seed]) for s, seed in pairs]
     found = _trained(context, tasks, context.metric)
     for standing in result.standings:
         own = [outcome for (s, _), outcome in zip(pairs, found, strict=True) if s is standing]
@@ -170,12 +153,13 @@ def _stage_a(context: FinalContext, plan: FinalPlan, result: FinalResult) -> lis
             loss = statistics.fmean(outcome.metrics.get("loss", math.inf) for outcome in good)
             standing.loss = math.inf if math.isnan(loss) else loss
             standing.epochs = statistics.median_high(outcome.epochs for outcome in good)
-    sign = -1 if context.direction == "max" else 1
-    kept = [(sign * s.mean, s.loss, s.trial.number, s) for s in result.standings if s.mean is not None]
-    if not kept:
+    ranked = ranking(result.standings, context.direction)
+    if not ranked:
         why = "; ".join(dict.fromkeys(s.dropped for s in result.standings))
         raise _Dropped(f"every finalist failed when it was trained again: {why}")
-    return [s for *_, s in sorted(kept, key=lambda entry: entry[:3])]
+    ranked, kept = cautious(ranked, context.direction, context.is_baseline, context.held_out)
+    result.notes += [kept] * bool(kept)
+    return ranked
 
 
 def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, ranking: list[Standing]) -> None:
@@ -312,11 +296,12 @@ def _architecture(trial: Trial) -> tuple[Network, Mapping[str, Any]]:
 
 def _task(
     network: tuple[Network, Mapping[str, Any]], number: int, seed: int, epochs: int,
-    rows: Literal["train", "all"] = "train", save: Path | None = None,
+    rows: Literal["train", "all"] = "train", save: Path | None = None, fold: int = 0,
 ) -> Task:  # fmt: skip
-    """A training of stage A (on the training rows, scored on the validation rows) or of stage B (its weights saved)."""
+    """A training of stage A (scored on the rows that its fold holds out) or of stage B (its weights saved)."""
     kind, decisions = network
-    return Task(number, dict(decisions), seed, epochs, kind, rows, save=None if save is None else str(save))
+    saved = None if save is None else str(save)
+    return Task(number, dict(decisions), seed, epochs, kind, rows, fold=fold, save=saved)
 
 
 def _trained(context: FinalContext, tasks: list[Task], metric: str | None) -> list[Outcome | str]:

@@ -80,7 +80,7 @@ def alone(metric: str, score: Score) -> str:
 
 def itself(metric: str, score: Score) -> str:
     """The winner is the baseline."""
-    return f"cannot tell: the best network found is the baseline itself, {_scored(metric, score)}"
+    return f"cannot tell: nothing found was clearly better than the baseline, which is kept: {_scored(metric, score)}"
 
 
 def _scored(metric: str, score: Score) -> str:
