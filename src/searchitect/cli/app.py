@@ -34,6 +34,7 @@ COMMANDS = {
     "predict": "predicting:predict",
     "spaces": "catalogue:spaces",
     "strategies": "catalogue:strategies",
+    "bench": "benching:bench",
     "doctor": "doctor:doctor",
     "init": "template:init",
 }
