@@ -42,12 +42,20 @@ class Cause(StrEnum):
 
 
 class Fidelity(msgspec.Struct, frozen=True):
-    """How thoroughly an architecture is measured. Curves never mix kinds."""
+    """How thoroughly an architecture is measured. Curves never mix kinds.
+
+    `horizon` is set where training pauses before its end: the learning-rate schedule is that of so many epochs, of
+    which `epochs` are done. 0: the schedule ends where the training does.
+    """
 
     kind: Literal["train", "function", "inherited", "zero_cost", "table"] = "train"
     epochs: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
     data: float = 1.0  # share of the training rows
     resolution: int | None = None
+    horizon: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
+
+
+PROMOTE = "promote"  # origin of a proposal that continues the training of its only parent
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -63,7 +71,7 @@ class Proposal(msgspec.Struct, frozen=True):
     draw: int = -1
     parents: tuple[int, ...] = ()
     events: int = 0
-    origin: str = ""  # which move made it: "sample", "mutate", "enqueued", ...
+    origin: str = ""  # which move made it: "sample", "mutate", "enqueued", "promote", ...
 
 
 class Measurement(msgspec.Struct, frozen=True):

@@ -34,6 +34,33 @@ class TestOptunaGP(StrategyContract):
         return make_strategy("optuna-gp", setting, {"startup": 4})
 
 
+class TestSuccessiveHalving(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("successive-halving", setting, {"rungs": [1, 2, 4], "eta": 2})
+
+
+class TestHyperband(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("hyperband", setting, {"rungs": [1, 2, 4], "eta": 2})
+
+
+class TestHyperbandAroundEvolution(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        inner = {"inner": "regularized-evolution", "inner_options": {"population": 6, "sample": 2}}
+        return make_strategy("hyperband", setting, {"rungs": [1, 3], **inner})
+
+
+class TestASHA(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("asha", setting, {"rungs": [1, 2, 4], "eta": 2, "rank_by": "extrapolated"})
+
+
+class TestASHAAroundEvolution(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        inner = {"inner": "regularized-evolution", "inner_options": {"population": 6, "sample": 2}}
+        return make_strategy("asha", setting, {"rungs": [1, 3, 9], "brackets": 2, **inner})
+
+
 def test_every_strategy_has_a_row():
     tested = {cls.make(cls(), cls().setting()).__class__ for cls in StrategyContract.__subclasses__()}
     from searchitect.strategies import strategy_class

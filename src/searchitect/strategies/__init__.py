@@ -18,6 +18,9 @@ STRATEGIES: dict[str, str] = {
     "regularized-evolution": "searchitect.strategies.evolution:RegularizedEvolution",
     "optuna-tpe": "searchitect.strategies.optuna_samplers:OptunaTPE",
     "optuna-gp": "searchitect.strategies.optuna_samplers:OptunaGP",
+    "successive-halving": "searchitect.strategies.successive_halving:SuccessiveHalving",
+    "hyperband": "searchitect.strategies.hyperband:Hyperband",
+    "asha": "searchitect.strategies.asha:ASHA",
 }
 
 __all__ = ["STRATEGIES", "Setting", "Strategy", "make_strategy", "strategy_class"]
