@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
+from searchitect.errors import SpaceError
 from searchitect.seeds import stream
 from searchitect.space import Layer, Space, integer, named, one_of, real, repeat, subset
 
@@ -114,3 +115,27 @@ def test_size_in_words():
     assert str(Space(layer(*[one_of(*range(10)) for _ in range(20)])).size) == "1.00e+20"
     assert str(Space(layer(*[one_of(*range(10)) for _ in range(301)])).size) == "more than 1e300"
     assert int(Space(layer()).size) == 1
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(trees())
+def test_numbers_below_the_size_name_each_architecture_once(root):
+    space = Space(root)
+    assume(not space.size.continuous and space.size.finite <= 1_000)
+    found = {space.at(index) for index in range(space.size.finite)}
+    assert found == set(space.enumerate())
+    with pytest.raises(SpaceError, match="numbers 0 to"):
+        space.at(space.size.finite)
+
+
+def test_a_number_in_a_large_space_is_found_without_the_others():
+    def block():
+        return named("part", one_of(a=layer(integer(1, 5), integer(1, 9)), b=layer(integer(1, 5)), c=layer()))
+
+    space = Space(layer(repeat(block, 1, 40), integer(1, 7)))
+    size = space.size.finite
+    assert size > 10**40
+    found = {space.validate(space.at(size * i // 50)) for i in range(50)}
+    assert len(found) == 50
+    with pytest.raises(SpaceError, match="is a real number"):
+        Space(layer(real(0.0, 1.0))).at(0)

@@ -64,6 +64,7 @@ class Uniform:
     def __init__(self, roots: Sequence[Decision]) -> None:
         self._roots = roots
         self._all = _all(roots)
+        self._named = {d.name: d for d in self._all}
         self._tree = _is_tree(roots, self._all)
         self._known: dict[str, int] = {}
         self._weights: dict[tuple[tuple[str, int], ...], list[int]] = {}
@@ -88,6 +89,35 @@ class Uniform:
                 chosen[decision.name] = decision.labels[i]
                 stack.extend(reversed(decision.children[i]))
         return chosen
+
+    def at(self, index: int) -> dict[str, Scalar]:
+        """Architecture number `index` as decisions by name: each number below the size gives another one.
+
+        Mixed radix: a decision takes its part of the index and leaves the rest. Those that bring in others come
+        first, since the number behind an option counts all that is still to be decided.
+        """
+        taken: dict[str, int] = {}
+        plain: dict[str, Decision] = {}
+        stack = list(self._roots[::-1])
+        while stack:
+            decision = stack.pop()
+            if decision.name in taken:
+                continue
+            if decision.children is None:
+                plain[decision.name] = decision
+                continue
+            behind = self._behind(decision, decision.children, taken)
+            rest, point = divmod(index, sum(behind)) if self._tree else (0, index)
+            i = 0
+            while point >= behind[i]:
+                point -= behind[i]
+                i += 1
+            index = rest * behind[i] + point
+            taken[decision.name] = i
+            stack.extend(reversed(decision.children[i]))
+        for name, decision in plain.items():
+            index, taken[name] = divmod(index, decision.n)
+        return {name: self._named[name].labels[i] for name, i in taken.items()}  # type: ignore[index]
 
     def _behind(
         self, decision: Decision, children: list[tuple[Decision, ...]], fixed: dict[str, int]

@@ -197,11 +197,24 @@ def _near(decision: Decision, value: Scalar) -> list[Scalar]:
     return [v for v in decision.labels if v != value]
 
 
-def enumerate_all(space: Space) -> Iterator[Architecture]:
-    """See `Space.enumerate`. Depth first: the last decision changes fastest."""
+def at(space: Space, index: int) -> Architecture:
+    """See `Space.at`."""
+    _refuse_reals(space)
+    if not 0 <= index < space.size.finite:
+        raise SpaceError(f"there is no architecture {index}: this space has numbers 0 to {space.size.finite - 1}")
+    chosen = space.uniform.at(index)
+    return Architecture(space.fingerprint, space.trace(lambda decision: chosen[decision.name]))
+
+
+def _refuse_reals(space: Space) -> None:
     for decision in space.decisions:
         if decision.labels is None:
             raise SpaceError(f"cannot enumerate: {decision.name!r} is a real number")
+
+
+def enumerate_all(space: Space) -> Iterator[Architecture]:
+    """See `Space.enumerate`. Depth first: the last decision changes fastest."""
+    _refuse_reals(space)
     fixed: list[int] = []
     while True:
         sizes: list[int] = []

@@ -117,6 +117,13 @@ class Space:
         """Every architecture once. Raises SpaceError for a space with a Float."""
         return moves.enumerate_all(self)
 
+    def at(self, index: int) -> Architecture:
+        """Architecture number `index`, without listing the others; numbers 0 to size - 1 name each one once.
+
+        Raises SpaceError for a space with a Float and for an index that is not below the size.
+        """
+        return moves.at(self, index)
+
     # -- one architecture ----------------------------------------------------------------------------
 
     def architecture(self, decisions: Mapping[str, Scalar]) -> Architecture:
