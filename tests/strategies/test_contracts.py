@@ -21,6 +21,30 @@ class TestRegularizedEvolution(StrategyContract):
         return make_strategy("regularized-evolution", setting, {"population": 8, "sample": 3})
 
 
+class TestReinforce(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("reinforce", setting)
+
+
+class TestReinforceWithTheLstm(StrategyContract):
+    rounds = 12
+
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("reinforce", setting, {"policy": "lstm", "hidden": 8, "entropy": 0.01})
+
+
+class TestPPO(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("ppo", setting, {"batch": 4})
+
+
+class TestPPOWithTheLstm(StrategyContract):
+    rounds = 12
+
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("ppo", setting, {"batch": 3, "policy": "lstm", "hidden": 8})
+
+
 class TestOptunaTPE(StrategyContract):
     def make(self, setting: Setting) -> Strategy:
         return make_strategy("optuna-tpe", setting, {"startup": 5})

@@ -16,6 +16,8 @@ from searchitect.strategies.base import Setting, Strategy, check_start
 STRATEGIES: dict[str, str] = {
     "random": "searchitect.strategies.random:Random",
     "regularized-evolution": "searchitect.strategies.evolution:RegularizedEvolution",
+    "reinforce": "searchitect.strategies.reinforce:Reinforce",
+    "ppo": "searchitect.strategies.ppo:PPO",
     "optuna-tpe": "searchitect.strategies.optuna_samplers:OptunaTPE",
     "optuna-gp": "searchitect.strategies.optuna_samplers:OptunaGP",
     "successive-halving": "searchitect.strategies.successive_halving:SuccessiveHalving",
