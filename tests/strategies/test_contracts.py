@@ -16,6 +16,20 @@ class TestRandomOverArchitectures(StrategyContract):
         return make_strategy("random", setting, {"by": "architecture"})
 
 
+class TestRandomWithoutReplacement(StrategyContract):
+    repeats = False
+
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("random", setting, {"replacement": False})
+
+
+class TestExhaustive(StrategyContract):
+    finite, repeats = True, False
+
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("exhaustive", setting)
+
+
 class TestRegularizedEvolution(StrategyContract):
     def make(self, setting: Setting) -> Strategy:
         return make_strategy("regularized-evolution", setting, {"population": 8, "sample": 3})

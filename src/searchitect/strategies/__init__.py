@@ -15,6 +15,7 @@ from searchitect.strategies.base import Setting, Strategy, check_start
 
 STRATEGIES: dict[str, str] = {
     "random": "searchitect.strategies.random:Random",
+    "exhaustive": "searchitect.strategies.exhaustive:Exhaustive",
     "regularized-evolution": "searchitect.strategies.evolution:RegularizedEvolution",
     "reinforce": "searchitect.strategies.reinforce:Reinforce",
     "ppo": "searchitect.strategies.ppo:PPO",

@@ -107,7 +107,12 @@ def first_feasible(setting: Setting, draw: Callable[[int], Architecture]) -> Arc
         architecture = draw(attempt)
         if feasible(architecture):
             return architecture
-    raise SpaceError(
+    raise almost_empty(setting)
+
+
+def almost_empty(setting: Setting) -> SpaceError:
+    """The error that ends a search in which nothing feasible is found."""
+    return SpaceError(
         f"the space is almost empty: {ATTEMPTS} architectures in a row break its limits ({_limits(setting)}). "
         "Loosen a limit or widen the space"
     )

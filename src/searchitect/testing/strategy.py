@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from searchitect.errors import SpaceError
 from searchitect.records import Cause, Failure, Measurement, Objective, Proposal, State, Trial, objectives
 from searchitect.seeds import stream
 from searchitect.space import Architecture, Layer, Space, integer, named, one_of, real, repeat
@@ -19,14 +20,14 @@ from searchitect.strategies.base import Setting, Strategy
 Event = tuple[str, int]
 
 
-def toy_space() -> Space:
-    """A small space with all that is awkward: conditions, a tie, numbers, a Float, nesting (no torch needed)."""
+def toy_space(*, finite: bool = False) -> Space:
+    """A small space with all that is awkward: conditions, a tie, numbers, a Float unless `finite`, nesting."""
     width = one_of(8, 16, 32, name="width")
 
     def block() -> Any:
         part = one_of(
             conv=Layer("toy.Conv", {"width": width, "kernel": one_of(1, 3, 5)}),
-            drop=Layer("toy.Drop", {"p": real(0.0, 0.5), "times": integer(1, 4)}),
+            drop=Layer("toy.Drop", {"p": one_of(0.0, 0.5) if finite else real(0.0, 0.5), "times": integer(1, 4)}),
             skip=Layer("toy.Skip", {}),
         )
         return named("part", part)
@@ -48,6 +49,8 @@ class StrategyContract:
     """Subclass and implement `make`. Each test is one promise of `Strategy`."""
 
     rounds = 24
+    finite = False  # whether the strategy takes only spaces without Floats
+    repeats = True  # whether it may propose an architecture again; else it must say when the space is exhausted
 
     def make(self, setting: Setting) -> Strategy:
         """A new strategy for the setting."""
@@ -57,7 +60,15 @@ class StrategyContract:
 
     def setting(self, seed: int = 0, texts: Sequence[str] = ("max score",), **more: Any) -> Setting:
         """The toy space with these objectives."""
-        return Setting(toy_space(), objectives(texts), seed, **more)
+        return Setting(toy_space(finite=self.finite), objectives(texts), seed, **more)
+
+    def refusal(self, strategy: Strategy) -> str:
+        """What the strategy says when it has nothing to propose; nothing when it proposes."""
+        try:
+            strategy.ask(1)
+        except SpaceError as error:
+            return str(error)
+        return ""
 
     def finish(self, number: int, proposal: Proposal, goals: Sequence[Objective]) -> Trial:
         """What the evaluator would say: every seventh trial fails, every eleventh is not a number."""
@@ -150,7 +161,7 @@ class StrategyContract:
 
     def test_start_architectures_come_first_as_draws_like_others(self) -> None:
         """In their order, with the origin "start", replayed as all proposals; then the strategy's own."""
-        space = toy_space()
+        space = self.setting().space
         start = tuple(space.sample(number) for number in (101, 102, 103))
         setting = self.setting(start=start)
         events, trials = self.drive(self.make(setting), setting, self.rounds, workers=2)
@@ -198,15 +209,23 @@ class StrategyContract:
         assert all(t.proposal.architecture.decisions.get("width") != 32 for t in trials)
 
     def test_an_empty_space_is_an_error_not_a_hang(self) -> None:
-        from searchitect.errors import SpaceError
+        assert "almost empty" in self.refusal(self.make(self.setting(feasible=lambda _: False)))
 
-        strategy = self.make(self.setting(feasible=lambda _: False))
-        message = ""
-        try:
+    def test_a_small_space_is_searched_to_its_end(self) -> None:
+        """Six architectures: all are found, and a strategy that never repeats itself then says so."""
+        space = Space(Layer("toy.Net", {"width": one_of(1, 2, 3), "act": one_of("relu", "tanh")}))
+        goals = objectives("max score")
+        strategy, found = self.make(Setting(space, goals, 0)), set()
+        for number in range(6 if not self.repeats else 60):
+            (proposal,) = strategy.ask(1)
+            found.add(proposal.architecture)
+            strategy.tell(self.finish(number, proposal, goals))
+        if self.repeats:
+            assert len(found) > 1
             strategy.ask(1)
-        except SpaceError as error:
-            message = str(error)
-        assert "almost empty" in message
+        else:
+            assert len(found) == 6
+            assert "exhausted" in self.refusal(strategy)
 
     def test_several_goals_and_limits(self) -> None:
         setting = self.setting(texts=("max score", "min cost", "cost < 9"))
@@ -216,10 +235,12 @@ class StrategyContract:
     def test_a_single_architecture_is_proposed_again(self) -> None:
         space = Space(Layer("toy.Net", {}))
         strategy = self.make(Setting(space, objectives("max score"), 0))
-        for number in range(self.rounds):
+        for number in range(self.rounds if self.repeats else 1):
             (proposal,) = strategy.ask(1)
             assert proposal.architecture.decisions == {}
             strategy.tell(self.finish(number, proposal, objectives("max score")))
+        if not self.repeats:
+            assert "exhausted" in self.refusal(strategy)
 
     def test_it_touches_no_global_generator(self) -> None:
         import random
