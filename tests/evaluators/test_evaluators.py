@@ -9,7 +9,7 @@ from torch import nn
 from searchitect.errors import BuildError, NotFiniteError, TrialError, UsageError
 from searchitect.evaluators import FunctionEvaluator, TrainEvaluator
 from searchitect.evaluators.base import Task
-from searchitect.evaluators.train import load_weights, save_weights
+from searchitect.evaluators.train import ANEW, load_weights, save_weights
 from searchitect.nets import Costs
 from searchitect.space import OUTPUTS, Architecture, Space, lazy, one_of
 from searchitect.testing.evaluator import EvaluatorContract, Recorder
@@ -218,6 +218,44 @@ def test_folds_hold_out_other_rows_of_the_same_parts_and_never_more():
     assert len(evaluator._prepared) <= 2, "only the first fold and the last one are kept in memory"
     share = [np.bincount(evaluator.raw.y[evaluator._fold(f)[1]], minlength=10) for f in (1, 2)]
     assert abs(share[0] - share[1]).max() <= 1, "stratified"
+
+
+def test_a_promoted_task_continues_and_costs_the_difference(tmp_path):
+    """Epochs 1 and 2 of 4, then the rest: the numbers of a straight training, the costs of the second part alone."""
+    evaluator, path = trained(), str(tmp_path / "state")
+    whole = evaluator.run(msgspec.structs.replace(task_for(evaluator.space), epochs=4), Recorder())
+    begun = msgspec.structs.replace(task_for(evaluator.space), epochs=2, horizon=4, checkpoint=path, save_every=4)
+    first = evaluator.run(begun, Recorder())
+    live = Recorder()
+    rest = msgspec.structs.replace(begun, epochs=4, start=2, save_every=0)
+    second = evaluator.run(rest, live)
+    assert (first.epochs, second.epochs, second.notes) == (2, 2, ())
+    assert second.curve == whole.curve
+    assert second.metrics["loss"] == whole.metrics["loss"]
+    assert [r["step"] for r in live.reports] == [2, 3, 4]
+    assert second.metrics["seconds"] == pytest.approx(first.seconds + second.seconds)
+    (tmp_path / "state").unlink()
+    anew = evaluator.run(rest, Recorder())
+    assert (anew.epochs, anew.notes, anew.curve) == (4, (ANEW,), whole.curve)
+
+
+def test_a_users_function_continues_from_its_own_file(tmp_path):
+    seen = []
+
+    def evaluate(model, trial):
+        begun = int(trial.checkpoint.read_text()) if trial.start else 0
+        seen.append((trial.start, begun, trial.epochs, trial.horizon))
+        trial.checkpoint.write_text(str(trial.epochs))
+        return trial.epochs / 10
+
+    evaluator = FunctionEvaluator(small_space(), evaluate, "accuracy", sample=(1, 8, 8), outputs=10)
+    task = Task(0, small_space().sample(3).decisions, 1, 1, horizon=9, checkpoint=str(tmp_path / "mine"))
+    first = evaluator.run(task, Recorder())
+    second = evaluator.run(msgspec.structs.replace(task, epochs=3, start=1), Recorder())
+    (tmp_path / "mine").unlink()
+    third = evaluator.run(msgspec.structs.replace(task, epochs=9, horizon=0, start=3), Recorder())
+    assert seen == [(0, 0, 1, 9), (1, 1, 3, 9), (0, 0, 9, 9)]
+    assert [(o.epochs, o.notes) for o in (first, second, third)] == [(1, ()), (2, ()), (9, (ANEW,))]
 
 
 def test_not_a_function_is_refused():

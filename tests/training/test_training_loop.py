@@ -17,7 +17,7 @@ from searchitect.training import checkpoint as disk
 from searchitect.training.data import load
 from searchitect.training.loop import fit
 from searchitect.training.meters import predict
-from searchitect.training.recipe import Recipe, recipe_for
+from searchitect.training.recipe import Recipe, rate, recipe_for
 from searchitect.training.split import split
 from searchitect.training.tensors import TrainData, prepare
 
@@ -170,15 +170,63 @@ def test_a_finished_checkpoint_trains_no_more(digits, tmp_path):
     second = fit(model, data, Recipe(), epochs=2, seed=0, checkpoint=path)
     assert second.curve == first.curve
     assert second.seconds == first.seconds
-    longer = fit(cnn(), data, Recipe(), epochs=3, seed=0, checkpoint=path)
-    assert longer.curve[:2] == first.curve
-    assert longer.epochs == 3
+    assert (second.resumed, first.resumed) == (2, 0)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(augment="auto"), Recipe(optimizer="sgd", early_stop=9)])
+def test_rungs_of_one_training_equal_an_uninterrupted_one(digits, tmp_path, recipe):
+    """Pauses after epochs 1, 3 and 9 of 27, each time in a new network: the same curve and weights, bit for bit."""
+    data, path = few(digits, 130), tmp_path / "t.safetensors"
+    straight = cnn()
+    whole = fit(straight, data, recipe, epochs=27, seed=5)
+    for epochs, before in ((1, 0), (3, 1), (9, 3), (27, 9)):
+        model = cnn()
+        rung = fit(
+            model,
+            data,
+            recipe,
+            epochs=epochs,
+            horizon=27,
+            seed=5,
+            checkpoint=path,
+            save_every=0 if epochs == 27 else 99,
+        )
+        assert rung.curve == whole.curve[:epochs]
+        assert (rung.resumed, len(rung.spent), rung.stopped) == (before, epochs, False)
+    assert rung.metrics == whole.metrics
+    assert bits(model) == bits(straight)
+    _, counters = disk.read(path)
+    assert len(counters["curve"]) == 9  # the top only read it
+
+
+def test_the_horizon_sets_rate_and_augmentation(digits):
+    """One epoch of 30 warms up and is shifted; one epoch of 1 is neither."""
+    data = few(digits, 256)
+    short = fit(cnn(), data, Recipe(augment="auto"), epochs=1, seed=0)
+    begun = fit(cnn(), data, Recipe(augment="auto"), epochs=1, horizon=30, seed=0)
+    shifted = fit(cnn(), data, Recipe(augment=("crop",)), epochs=1, horizon=30, seed=0)
+    assert begun.curve[0]["lr"] == pytest.approx(rate(Recipe(), 3, 120))
+    assert short.curve[0]["lr"] == pytest.approx(rate(Recipe(), 3, 4))
+    assert begun.curve == shifted.curve
+    with pytest.raises(UsageError, match="horizon=2"):
+        fit(cnn(), data, Recipe(), epochs=3, horizon=2, seed=0)
+
+
+def test_patience_that_ran_out_before_a_pause_has_run_out_after_it(digits, tmp_path):
+    data, path = few(digits, 100), tmp_path / "t.safetensors"
+    recipe = Recipe(lr=0.5, early_stop=1, schedule="constant", clip=None)
+    whole = fit(cnn(), data, recipe, epochs=30, seed=0)
+    assert whole.stopped
+    fit(cnn(), data, recipe, epochs=whole.epochs, horizon=30, seed=0, checkpoint=path)
+    again = fit(cnn(), data, recipe, epochs=30, seed=0, checkpoint=path)
+    assert (again.curve, again.metrics, again.stopped) == (whole.curve, whole.metrics, True)
 
 
 @pytest.mark.parametrize(
     ("change", "n"),
-    [({"recipe": Recipe(lr=0.01)}, 100), ({"seed": 1}, 100), ({"metrics": ("f1_macro",)}, 100), ({}, 90)],
-)
+    [({"recipe": Recipe(lr=0.01)}, 100), ({"seed": 1}, 100), ({"metrics": ("f1_macro",)}, 100), ({}, 90),
+     ({"horizon": 2}, 100)],
+)  # fmt: skip
 def test_a_checkpoint_of_another_training_is_not_used(digits, tmp_path, change, n, caplog):
     path = tmp_path / "t.safetensors"
     fit(cnn(), few(digits, 100), Recipe(), epochs=1, seed=0, checkpoint=path)
@@ -211,7 +259,7 @@ def test_p4_damaged_checkpoints_start_again(digits, tmp_path, caplog):
 def test_s6_a_full_disk_keeps_the_old_checkpoint(digits, tmp_path, monkeypatch):
     path = tmp_path / "t.safetensors"
     data = few(digits, 100)
-    fit(cnn(), data, Recipe(), epochs=1, seed=0, checkpoint=path)
+    fit(cnn(), data, Recipe(), epochs=1, horizon=3, seed=0, checkpoint=path)
     old = path.read_bytes()
 
     def full(*_: object) -> None:

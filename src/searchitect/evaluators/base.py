@@ -54,7 +54,10 @@ class Task(msgspec.Struct, frozen=True):
     fold:     0 holds out the validation rows; n > 0 as many other rows of both parts (only where the data are ours).
     save:     where to write the trained weights (safetensors), or None.
     rival:    they are written only if this task's result is better (None: always).
-    checkpoint: where to keep the state after each epoch, or None.
+    horizon:  epochs that the schedule is for, where this is only the beginning of a longer training; 0: `epochs`.
+    start:    epochs that were trained before the pause, which the checkpoint should hold; 0: nothing was.
+    checkpoint: where the state is kept and found again, or None.
+    save_every: epochs between two writings of it (and after the last); 0: it is only read.
     seconds:  after that long no further epoch is begun, or None.
     """
 
@@ -68,12 +71,18 @@ class Task(msgspec.Struct, frozen=True):
     fold: int = 0
     save: str | None = None
     rival: Rival | None = None
+    horizon: int = 0
+    start: int = 0
     checkpoint: str | None = None
+    save_every: int = 1
     seconds: float | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What comes back: named numbers, the curve, and what it cost. `stopped`: ended before its last epoch."""
+    """What comes back: named numbers, the whole curve, and what it cost. `stopped`: ended before its last epoch.
+
+    Where a training was continued, `seconds` and `epochs` are those of this task alone.
+    """
 
     metrics: dict[str, float]
     seconds: float
@@ -91,7 +100,7 @@ class Evaluator(ABC):
     would: it becomes part of the key under which results are reused.
     """
 
-    kind: Literal["train", "function"]
+    kind: Literal["train", "function", "table"]
 
     @abstractmethod
     def run(self, task: Task, live: Live) -> Outcome:

@@ -12,7 +12,7 @@ from torch import nn
 
 from searchitect.errors import TrialError, UsageError
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Task
-from searchitect.evaluators.train import save_weights, untrained
+from searchitect.evaluators.train import ANEW, save_weights, untrained
 from searchitect.seeds import derive
 from searchitect.space import Architecture, Space
 from searchitect.torchseeds import seeded_torch
@@ -25,11 +25,18 @@ class LiveTrial:
     `number`, `seed`, `epochs` (how long the study wants it to train), `device`, `threads`, `folder` (for files
     of its own, or None) and `architecture`. `report(step, accuracy=0.9)` adds to the curve;
     `should_stop()` is true when it had better return what it has.
+
+    With a strategy that pauses trainings, `epochs` counts from the very beginning, `horizon` is for how many the
+    schedule is, and `checkpoint` is the file for the state (None: nobody will ask for it): where it exists, `start`
+    epochs are in it, and only the rest is to be trained; what is to be continued later is to be written there.
     """
 
     def __init__(self, task: Task, live: Live, architecture: Architecture, seed: int) -> None:
         self.number = task.number
         self.epochs = task.epochs
+        self.horizon = task.horizon or task.epochs
+        self.checkpoint = Path(task.checkpoint) if task.checkpoint else None
+        self.start = task.start if self.checkpoint is not None and self.checkpoint.exists() else 0
         self.seed = seed
         self.device = live.device
         self.threads = live.threads
@@ -62,7 +69,7 @@ class FunctionEvaluator(Evaluator):
     outputs: stands for OUTPUTS in the space.
     """
 
-    kind: Literal["train", "function"] = "function"
+    kind: Literal["train", "function", "table"] = "function"
 
     def __init__(
         self, space: Space, evaluate: Callable[[nn.Module, LiveTrial], Any], goal: str,
@@ -99,8 +106,9 @@ class FunctionEvaluator(Evaluator):
             numbers["latency_ms"] = latency_ms(model, self.sample, repeats=20, device=live.device)
         if task.save and (task.rival is None or task.rival.beaten(task.number, numbers)):
             save_weights(model, Path(task.save))
-        steps = len(trial.curve)
-        return Outcome(numbers, seconds, task.epochs or steps, tuple(trial.curve), live.device, (), live.should_stop())
+        epochs = task.epochs - trial.start or len(trial.curve)
+        notes = (ANEW,) if trial.start < task.start else ()
+        return Outcome(numbers, seconds, epochs, tuple(trial.curve), live.device, notes, live.should_stop())
 
     def _numbers(self, answer: Any) -> dict[str, float]:
         if isinstance(answer, Mapping):

@@ -27,6 +27,7 @@ from searchitect.training import Recipe, TrainData, fit, latency_ms, parameters,
 from searchitect.training.data import RawData
 from searchitect.training.split import stratified_part
 
+ANEW = "trained anew from the first epoch: the checkpoint of the trial that it continues was not there"
 BESIDE = ("params", "macs", "memory_mb", "latency_ms", "seconds")  # not computed from the outputs
 
 
@@ -42,7 +43,7 @@ class TrainEvaluator(Evaluator):
     (finalists are measured again alone).
     """
 
-    kind: Literal["train", "function"] = "train"
+    kind: Literal["train", "function", "table"] = "train"
 
     def __init__(
         self, space: Space, raw: RawData, train: np.ndarray, validation: np.ndarray, recipe: Recipe,
@@ -103,11 +104,12 @@ class TrainEvaluator(Evaluator):
         result = fit(
             model, data, recipe, epochs=task.epochs, seed=derive(task.seed, "training"), device=live.device,
             report=lambda step, numbers: live.report({"step": step, **numbers}), should_stop=live.should_stop,
-            metrics=self.scored if scoring else None,
-            checkpoint=Path(task.checkpoint) if task.checkpoint else None,
+            metrics=self.scored if scoring else None, horizon=task.horizon or None,
+            checkpoint=Path(task.checkpoint) if task.checkpoint else None, save_every=task.save_every,
             deadline=None if task.seconds is None else began + task.seconds,
         )  # fmt: skip
-        notes = list(result.notes)
+        before = task.start if result.resumed >= task.start else 0  # epochs of former trials
+        notes = [*result.notes, *([ANEW] if before < task.start else [])]
         if data.x_eval is not None:
             notes += _unsteady(model, data.x_eval[:64], live.device)
         if "latency_ms" in self.beside:
@@ -116,7 +118,8 @@ class TrainEvaluator(Evaluator):
         if task.save and (task.rival is None or task.rival.beaten(task.number, numbers)):
             save_weights(model, Path(task.save))
         return Outcome(
-            numbers, result.seconds, result.epochs, result.curve, live.device, tuple(notes), result.stopped
+            numbers, sum(result.spent[before:]), result.epochs - before, result.curve, live.device, tuple(notes),
+            result.stopped,
         )  # fmt: skip
 
     def network(self, task: Task, sample: tuple[int, ...]) -> nn.Module:

@@ -39,16 +39,23 @@ _POLL = 0.5  # seconds between two questions whether to stop
 class FitResult:
     """`curve` has one mapping an epoch: epoch (from 1), train_loss, lr, and the metrics on the evaluation part.
 
-    `metrics` are those of the weights that the model has now, `seconds` the time in training and scoring over
-    all sessions, `stopped` whether it ended before its last epoch.
+    `metrics` are those of the weights that the model has now, `spent` the seconds of training and scoring for each
+    entry, over all sessions, `stopped` whether it ended before its last epoch, `resumed` how many epochs were in the
+    checkpoint.
     """
 
     curve: tuple[dict[str, float], ...]
     metrics: dict[str, float]
-    seconds: float
+    spent: tuple[float, ...]
     epochs: int
     stopped: bool = False
     notes: tuple[str, ...] = ()
+    resumed: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the whole training."""
+        return sum(self.spent)
 
 
 @dataclass
@@ -60,6 +67,7 @@ class _Run:
     recipe: Recipe
     optimizer: torch.optim.Optimizer
     epochs: int
+    horizon: int
     seed: int
     metrics: tuple[str, ...]
     device: torch.device
@@ -68,7 +76,7 @@ class _Run:
     augmentations: tuple[str, ...]
     image_layout: bool  # channels_last
     curve: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0
+    spent: list[float] = field(default_factory=list)
     best_loss: float = math.inf
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -87,25 +95,32 @@ def fit(
     report: Callable[[int, dict[str, float]], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     metrics: Sequence[str] | None = None,
+    horizon: int | None = None,
     checkpoint: Path | None = None,
+    save_every: int = 1,
     deadline: float | None = None,
 ) -> FitResult:
     """Train the model in place; it is left in eval mode on `device`.
 
     Each epoch ends with scoring, then the checkpoint, then `report(epoch, curve entry)`, then `should_stop()`,
     which is also asked within an epoch. `deadline` is a value of `time.monotonic`: no epoch is begun that would
-    not fit; one that is cut short is scored and reported with a fraction as its epoch. With a checkpoint that
-    fits (same recipe, seed, data shape and weights) training continues and its last epoch is reported once more.
+    not fit; one that is cut short is scored and reported with a fraction as its epoch.
+
+    `horizon` is how many epochs the schedule (learning rate, augmentation) is for, where this is only the beginning
+    of a longer training. With a checkpoint that fits (same recipe, horizon, seed, data shape and weights) training
+    continues, to the same bits as if there had been no pause, and its last epoch is reported once more. The checkpoint
+    is written every `save_every` epochs and after the last one; with 0 it is only read.
 
     Raises NotFiniteError (loss, metric or weights), BuildError when the outputs do not fit the data, UsageError
     for metrics that do not fit. What the model itself raises is passed on.
     """
-    run = _begin(model, data, recipe, epochs, seed, torch.device(device), metrics)
+    run = _begin(model, data, recipe, (epochs, horizon or epochs), seed, torch.device(device), metrics)
     run.deadline = math.inf if deadline is None else deadline
     run.should_stop = should_stop or (lambda: False)
     if checkpoint is not None and _resume(run, checkpoint) and report is not None:
         report(len(run.curve), dict(run.curve[-1]))
-    stopped = _train(run, report, checkpoint)
+    resumed = len(run.curve)
+    stopped = _train(run, report, checkpoint, save_every)
     if run.best and run.best_epoch < len(run.curve):
         disk.load_weights(model, run.best)
     _check_weights(model)
@@ -115,15 +130,18 @@ def fit(
     last = run.curve[run.best_epoch - 1] if run.best else run.curve[-1] if run.curve else {}
     done = {k: v for k, v in last.items() if k in run.metrics or (data.x_eval is None and k == "train_loss")}
     whole = sum(float(c["epoch"]).is_integer() for c in run.curve)
-    return FitResult(tuple(run.curve), done, run.seconds, whole, stopped, tuple(run.notes))
+    return FitResult(tuple(run.curve), done, tuple(run.spent), whole, stopped, tuple(run.notes), resumed)
 
 
 def _begin(
-    model: nn.Module, data: TrainData, recipe: Recipe, epochs: int, seed: int, device: torch.device,
+    model: nn.Module, data: TrainData, recipe: Recipe, length: tuple[int, int], seed: int, device: torch.device,
     metrics: Sequence[str] | None,
 ) -> _Run:  # fmt: skip
+    epochs, horizon = length
     if epochs < 1:
         raise UsageError(f"epochs={epochs}: at least one is needed")
+    if horizon < epochs:
+        raise UsageError(f"horizon={horizon}: the schedule must be for at least the {epochs} epochs to be trained")
     if recipe.early_stop is not None and data.x_eval is None:
         raise UsageError("early_stop needs an evaluation part; give x_eval and y_eval, or early_stop=None")
     names = tuple(DEFAULT[data.task] if metrics is None else metrics)
@@ -135,8 +153,8 @@ def _begin(
     if last:
         _layout(model, torch.channels_last)
     return _Run(
-        model, data, recipe, make_optimizer(model, recipe), epochs, seed, names, device, math.inf, lambda: False,
-        recipe.augmentations(data.sample, epochs), last,
+        model, data, recipe, make_optimizer(model, recipe), epochs, horizon, seed, names, device, math.inf,
+        lambda: False, recipe.augmentations(data.sample, horizon), last,
     )  # fmt: skip
 
 
@@ -144,9 +162,13 @@ def _layout(model: nn.Module, layout: torch.memory_format) -> None:
     cast(Any, model).to(memory_format=layout)  # the stubs of torch lack this form
 
 
-def _train(run: _Run, report: Callable[[int, dict[str, float]], None] | None, checkpoint: Path | None) -> bool:
+def _train(
+    run: _Run, report: Callable[[int, dict[str, float]], None] | None, checkpoint: Path | None, save_every: int
+) -> bool:
     """All epochs that are left. Whether they ended early."""
     spent = 0.0
+    if len(run.curve) < run.epochs and _out_of_patience(run):
+        return True
     for epoch in range(len(run.curve) + 1, run.epochs + 1):
         begun = time.monotonic()
         if spent and begun + spent > run.deadline:
@@ -158,14 +180,14 @@ def _train(run: _Run, report: Callable[[int, dict[str, float]], None] | None, ch
                  "lr": run.optimizer.param_groups[0]["lr"], **_evaluate(run)}  # fmt: skip
         spent = time.monotonic() - begun
         run.curve.append(entry)
-        run.seconds += spent
-        worse = _keep_best(run, entry, epoch)
-        if checkpoint is not None and share == 1.0:
+        run.spent.append(spent)
+        _keep_best(run, entry, epoch)
+        last = epoch == run.epochs
+        if checkpoint is not None and share == 1.0 and save_every and (last or epoch % save_every == 0):
             _save(run, checkpoint)
         if report is not None:
             report(epoch, dict(entry))
-        last = epoch == run.epochs
-        if share < 1.0 or (worse and not last) or (not last and run.should_stop()):
+        if share < 1.0 or (not last and (_out_of_patience(run) or run.should_stop())):
             return True
     return False
 
@@ -183,7 +205,7 @@ def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
             if _must_stop(run):
                 return float(total) / max(1, seen), step / steps
             for group in run.optimizer.param_groups:
-                group["lr"] = rate(recipe, (epoch - 1) * steps + step, run.epochs * steps)
+                group["lr"] = rate(recipe, (epoch - 1) * steps + step, run.horizon * steps)
             x, y = augment(run.augmentations, data.x[rows], data.y[rows], data.outputs, generator)
             total += _step(run, x, y) * len(rows)
             seen += len(rows)
@@ -267,14 +289,15 @@ def _evaluate(run: _Run) -> dict[str, float]:
     return {m: score(m, *((outputs, y) if m == "loss" else real), data.task) for m in names}
 
 
-def _keep_best(run: _Run, entry: dict[str, float], epoch: int) -> bool:
-    """Remember the best epoch when stopping early is on. Whether patience is at its end."""
-    if run.recipe.early_stop is None or run.data.x_eval is None:
-        return False
-    if entry["loss"] < run.best_loss:
+def _keep_best(run: _Run, entry: dict[str, float], epoch: int) -> None:
+    """Remember the best epoch when stopping early is on."""
+    if run.recipe.early_stop is not None and run.data.x_eval is not None and entry["loss"] < run.best_loss:
         run.best_loss, run.best_epoch = entry["loss"], epoch
         run.best = {n: t.detach().clone() for n, t in run.model.state_dict().items() if isinstance(t, Tensor)}
-    return epoch - run.best_epoch >= run.recipe.early_stop
+
+
+def _out_of_patience(run: _Run) -> bool:
+    return run.recipe.early_stop is not None and len(run.curve) - run.best_epoch >= run.recipe.early_stop
 
 
 def _check_weights(model: nn.Module) -> None:
@@ -284,14 +307,14 @@ def _check_weights(model: nn.Module) -> None:
 
 
 def _identity(run: _Run) -> dict[str, Any]:
-    """What must be the same for a checkpoint to be continued. The number of epochs may grow."""
+    """What must be the same for a checkpoint to be continued. The number of epochs may grow up to the horizon."""
     recipe = msgspec.json.encode(run.recipe).decode()
     return {"seed": run.seed, "recipe": recipe, "rows": len(run.data.x), "weights": disk.shapes(run.model),
-            "metrics": list(run.metrics)}  # fmt: skip
+            "metrics": list(run.metrics), "horizon": run.horizon}  # fmt: skip
 
 
 def _save(run: _Run, path: Path) -> None:
-    counters = {"format": 1, "identity": _identity(run), "curve": run.curve, "seconds": run.seconds,
+    counters = {"format": 2, "identity": _identity(run), "curve": run.curve, "spent": run.spent,
                 "best_loss": None if math.isinf(run.best_loss) else run.best_loss,
                 "best_epoch": run.best_epoch}  # fmt: skip
     tensors = disk.pack(run.model, run.optimizer) | {f"best.{n}": t for n, t in run.best.items()}
@@ -309,12 +332,12 @@ def _resume(run: _Run, path: Path) -> bool:
     if found is None:
         return False
     tensors, counters = found
-    if counters.get("format") != 1 or counters["identity"] != _identity(run):
-        log.warning("checkpoint %s is of another training (recipe, seed, rows or weights); not used", path)
+    if counters.get("format") != 2 or counters["identity"] != _identity(run):
+        log.warning("checkpoint %s is of another training (recipe, horizon, seed, rows or weights); not used", path)
         run.notes.append("a checkpoint of another training was not used")
         return False
     disk.unpack(tensors, run.model, run.optimizer)
-    run.curve, run.seconds = counters["curve"], counters["seconds"]
+    run.curve, run.spent = counters["curve"], counters["spent"]
     run.best_loss, run.best_epoch = counters["best_loss"] or math.inf, counters["best_epoch"]
     run.best = {n.removeprefix("best."): t for n, t in tensors.items() if n.startswith("best.")}
     return True
