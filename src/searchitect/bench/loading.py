@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,10 @@ TABLES: dict[str, str] = {
     "fcnet-protein": "fcnet.npz",
     "fcnet-naval": "fcnet.npz",
 }
+WRONG = (  # what a file that is no table can raise
+    KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError, OSError, EOFError,
+    zipfile.BadZipFile, zlib.error, SpaceError,
+)  # fmt: skip
 LIMIT = 20_000_000  # rows, and architectures that are enumerated to find rows
 
 
@@ -64,7 +69,7 @@ def _read(path: Path, name: str | None) -> Table:
         with np.load(path, allow_pickle=False) as arrays:
             body = json.loads(str(arrays["description"]))
             return _table(body, arrays, name, path.stem)
-    except (KeyError, ValueError, TypeError, AttributeError, OSError, zipfile.BadZipFile, SpaceError) as error:
+    except WRONG as error:
         if isinstance(error, KeyError):
             raise DataError(f"table {path}: {error.args[0]!s:.200} is missing") from None
         raise DataError(f"table {path}: {error!s:.300}") from None
@@ -144,6 +149,9 @@ def _check(columns: Mapping[str, Column]) -> int:
         for other in named:
             if other not in columns or columns[other].levels or columns[other] is c:
                 raise ValueError(f"column {c.name!r} refers to {other!r}, which is no column with values of its own")
+        paid = columns[c.cost.column].values if c.cost and c.cost.column else c.values
+        if paid.ndim == 2 and paid.shape != c.values.shape:
+            raise ValueError(f"column {c.name!r} and its cost need as many values per row")
         if c.levels and c.values.ndim != 1:
             raise ValueError(f"column {c.name!r}: levels are columns with one number per row")
     return counts.pop()

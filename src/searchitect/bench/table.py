@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from msgspec import structs
 
-from searchitect.errors import UsageError
+from searchitect.errors import ArchitectureError, UsageError
+from searchitect.evaluators.table import Step, TableEvaluator
 from searchitect.records import Fidelity, Objective, goals, objectives
 from searchitect.space import Architecture, Space
 
@@ -131,6 +132,23 @@ class Table:
             if o.metric == self.score and self.score != self.signal:
                 raise UsageError(f"table {self.name}: {o.metric!r} judges what was found, so no strategy may see it")
         return read
+
+    def measure(self, architecture: Architecture, texts: Sequence[str] = (), epochs: int = 0) -> dict[str, float]:
+        """The objectives' numbers of one architecture, for a loop of your own (`Manual`).
+
+        Raises ArchitectureError when the table has no row for it.
+        """
+        reading, row = self.reading(self.objectives(texts)), self.row(architecture)
+        if row < 0:
+            raise ArchitectureError(f"table {self.name} has no such architecture")
+        return {name: values[row] for name, values in reading.levels[reading.level(Fidelity("table", epochs))].values}
+
+    def evaluator(self, texts: Sequence[str] = ()) -> TableEvaluator:
+        """The table as an evaluator, for whoever runs studies."""
+        reading = self.reading(self.objectives(texts))
+        steps = [Step(level.epochs, dict(level.values), level.seconds) for level in reading.levels]
+        known = {name: column.values.tolist() for name, column in self.columns.items() if column.known}
+        return TableEvaluator(self.name, self.space, self.row, steps, known, curve=reading.continues)
 
     def losses(self, name: str) -> np.ndarray:
         """A column turned so that smaller is better; a curve gives its last value."""

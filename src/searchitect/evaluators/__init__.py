@@ -1,7 +1,8 @@
 """Evaluators turn (architecture, fidelity, seed) into named numbers, inside a worker.
 
-`train` trains with the project's own loop, `function` calls the user's. An evaluator is sent to the workers
-once; then only small plain payloads and results cross. Test rows are never inside an evaluator.
+`train` trains with the project's own loop, `function` calls the user's, `table` looks up what others measured.
+An evaluator is sent to the workers once; then only small plain payloads and results cross. Test rows are never
+inside an evaluator.
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ from searchitect.evaluators.base import Evaluator, Live
 
 if TYPE_CHECKING:
     from searchitect.evaluators.function import FunctionEvaluator, LiveTrial
+    from searchitect.evaluators.table import TableEvaluator
     from searchitect.evaluators.train import TrainEvaluator
 
-__all__ = ["Evaluator", "FunctionEvaluator", "Live", "LiveTrial", "TrainEvaluator"]
+__all__ = ["Evaluator", "FunctionEvaluator", "Live", "LiveTrial", "TableEvaluator", "TrainEvaluator"]
 
-_HOMES = {"TrainEvaluator": "train", "FunctionEvaluator": "function", "LiveTrial": "function"}
+_HOMES = {
+    "TrainEvaluator": "train",
+    "FunctionEvaluator": "function",
+    "LiveTrial": "function",
+    "TableEvaluator": "table",
+}
 
 
 def __getattr__(name: str) -> Any:
