@@ -24,6 +24,7 @@ from searchitect.evaluators.train import BESIDE, load_weights
 from searchitect.executors import Executor, Failed
 from searchitect.finalize import FinalContext, FinalPlan, FinalResult, plan_finals, run_stages, write_bundle
 from searchitect.finalize.items import item_values
+from searchitect.finalize.planning import MOST_SEEDS
 from searchitect.interrupts import Interrupts
 from searchitect.loop import Loop, weights_path
 from searchitect.nets import build
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 # Kept for writing and checking the bundle, and for the report. Measured with nine busy processes on two cores: 3 s for
 # the bundle, 2.5 of them to import torch in the interpreter that checks it (1.2 s of computing), 1 s for the report.
 BUNDLE_SECONDS = budget.REPORT_SECONDS
-MOST_SEEDS = 10
 FINALISTS = budget.FINALISTS
 
 

@@ -275,6 +275,17 @@ def test_a_winner_that_is_the_baseline_is_trained_once_and_no_difference_is_clai
     assert ("over 3 fresh seeds; the search chose" in verdict.sentence) == own_data
 
 
+def test_one_network_alone_gets_the_time_of_both(tmp_path):
+    lab = Lab(tmp_path, is_baseline=lambda trial: trial.number == 1)
+    limited = plan(seconds_left=100.0)
+    result = run_stages(lab.context, limited)
+    assert len(lab.tasks) == 9 + 6
+    assert result.verdict.winner.n == 6
+    assert limited.alone_seeds[:3] == limited.stage_b_seeds
+    assert len(plan(seconds_left=100.0, seeds=7).alone_seeds) == 10
+    assert plan().alone_seeds == plan().stage_b_seeds, "without a limit nobody waits for more than was asked for"
+
+
 def test_a_baseline_that_fails_as_the_winner_is_no_baseline_for_the_next(tmp_path):
     lab = Lab(tmp_path, is_baseline=lambda trial: trial.number == 1)
     run = lab.context.run

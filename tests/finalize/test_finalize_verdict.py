@@ -288,3 +288,37 @@ def test_it_is_calibrated_where_nothing_differs_and_sees_a_true_point():
         assert worse < 0.05, cell
     assert rates(300, 10_000, 0.0036, 5, "same", 0.01)[0] > 0.85
     assert rates(300, 10_000, 0.0036, 5, "other", -0.01)[1] > 0.8
+
+
+def test_the_interval_of_a_share_near_one_is_sensible():
+    """359 items and three seeds, one error each at another place, or at the same: not much wider than Wilson's own."""
+    from scipy.stats import binomtest
+
+    wilson = binomtest(358, 359).proportion_ci(method="wilson")
+    apart, together = np.ones((3, 359)), np.ones((3, 359))
+    apart[[0, 1, 2], [0, 1, 2]] = 0
+    together[:, 0] = 0
+    for values in (apart, together):
+        own = compare(values, None, metric="accuracy", direction="max").winner
+        assert own.mean == pytest.approx(358 / 359)
+        assert own.low == pytest.approx(wilson.low, abs=1e-9), "seeds of equal score widen nothing"
+        assert own.high == pytest.approx(wilson.high, abs=1e-9)
+    uneven = np.ones((3, 359))
+    uneven[0, :3] = 0  # three errors of one seed: t with 2 degrees of freedom on a standard error of 0.28 points
+    own = compare(uneven, None, metric="accuracy", direction="max").winner
+    error = np.std([3 / 359, 0, 0], ddof=1) / np.sqrt(3) * 4.302653
+    assert own.low == pytest.approx(358 / 359 - np.hypot(358 / 359 - wilson.low, error), abs=1e-6)
+    assert own.high == 1.0
+
+
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.99])
+def test_the_interval_of_a_share_covers_its_truth(p):
+    """Items and seeds drawn anew 400 times: the interval of one network holds the true share nearly always."""
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(400):
+        shares = np.clip(p + rng.normal(0, 0.004, 3), 0, 1)
+        values = (rng.random((3, 500)) < shares[:, None]).astype(float)
+        own = compare(values, None, metric="accuracy", direction="max").winner
+        hits += own.low <= p <= own.high
+    assert hits >= 0.93 * 400

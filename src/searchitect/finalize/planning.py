@@ -12,6 +12,7 @@ from searchitect.seeds import derive
 
 LEAST_SEEDS = 3  # below this little can be said about seeds
 MOST_FINALISTS = 5
+MOST_SEEDS = 10
 
 Cost = Callable[[Trial | None, int, bool], float]
 
@@ -19,7 +20,8 @@ Cost = Callable[[Trial | None, int, bool], float]
 @dataclass(frozen=True)
 class FinalPlan:
     """Stage A trains each finalist with each of `stage_a_seeds` (none: there is one finalist, nothing to choose);
-    stage B trains the winner and the baseline with each of `stage_b_seeds`; both for `epochs`."""
+    stage B trains the winner and the baseline with each of `stage_b_seeds`, or, where they are one network, that one
+    with each of `alone_seeds`; all for `epochs`."""
 
     finalists: tuple[Trial, ...]
     stage_a_seeds: tuple[int, ...]
@@ -27,6 +29,7 @@ class FinalPlan:
     epochs: int
     forecast_seconds: float
     notes: tuple[str, ...] = ()
+    alone_seeds: tuple[int, ...] = ()
 
 
 def plan_finals(
@@ -85,8 +88,9 @@ def plan_finals(
     if count == 1:
         notes.append("one finalist: there is nothing to choose among, so it goes straight to the final training")
     stage_a = tuple(derive(seed, "finalist", i) for i in range(seeds)) if count > 1 else ()
-    stage_b = tuple(derive(seed, "final", i) for i in range(seeds))
-    return FinalPlan(tuple(pool[:count]), stage_a, stage_b, length, total, tuple(notes))
+    twice = seeds if seconds_left is None else max(seeds, min(2 * seeds, MOST_SEEDS))
+    alone = tuple(derive(seed, "final", i) for i in range(twice))
+    return FinalPlan(tuple(pool[:count]), stage_a, alone[:seeds], length, total, tuple(notes), alone)
 
 
 def distinct(candidates: Sequence[Trial]) -> list[Trial]:

@@ -174,7 +174,8 @@ def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, rankin
         same = context.baseline is not None and context.is_baseline(standing.trial)
         if place == 0 and context.baseline is not None and not same:
             networks.append(context.baseline)
-        failed = _train_finals(context, plan, result, networks, place)
+        seeds = plan.alone_seeds if same else plan.stage_b_seeds  # one network alone has the time of both
+        failed = _train_finals(context, seeds, result, networks, place)
         if failed.get(0 if same else 1) and "baseline" not in result.runs:
             result.no_baseline = f"the baseline failed when it was trained: {failed[0 if same else 1]}"
             result.notes.append(result.no_baseline)
@@ -190,19 +191,19 @@ def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, rankin
 
 
 def _train_finals(
-    context: FinalContext, plan: FinalPlan, result: FinalResult, networks: list[tuple[Network, Mapping[str, Any]]],
-    place: int,
+    context: FinalContext, seeds: Sequence[int], result: FinalResult,
+    networks: list[tuple[Network, Mapping[str, Any]]], place: int,
 ) -> dict[int, str]:  # fmt: skip
     """Train network 0 (the winner) and perhaps 1 (the baseline) with each seed; why one of them failed, by position."""
     assert result.winner is not None
     context.progress(f"stage B: the winner{' and the baseline' if len(networks) > 1 else ''}, "
-                     f"{len(plan.stage_b_seeds)} seeds, {result.epochs} epochs")  # fmt: skip
+                     f"{len(seeds)} seeds, {result.epochs} epochs")  # fmt: skip
     names, number = (f"winner{place or ''}", "baseline"), result.winner.number
-    pairs = [(which, i) for i in range(len(plan.stage_b_seeds)) for which in range(len(networks))]
+    pairs = [(which, i) for i in range(len(seeds)) for which in range(len(networks))]
     paths = [context.folder / f"final-{names[which]}-{i}.safetensors" for which, i in pairs]
     rows: Literal["train", "all"] = "train" if context.own_data else "all"
     tasks = [
-        _task(networks[which], number if which == 0 else -1, plan.stage_b_seeds[i], result.epochs, rows, path)
+        _task(networks[which], number if which == 0 else -1, seeds[i], result.epochs, rows, path)
         for (which, i), path in zip(pairs, paths, strict=True)
     ]
     try:

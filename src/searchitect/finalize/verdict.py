@@ -186,13 +186,16 @@ def _own_score(values: np.ndarray, level: float) -> Score:
     found = intervals.single(one, spread, items, level)
     if not intervals.is_binary(values):
         return _score_of(found, one.scores)
-    # A share: Wilson's interval with the number of items that would give this variance; it stays within 0 and 1.
-    p, total = float(found.value), float(found.seeds + found.items)
-    n = min(items, p * (1 - p) / total) if total > 0 and 0 < p < 1 else items
-    t2 = float(stats.t.ppf((1 + level) / 2, found.df)) ** 2
-    centre = (p + t2 / (2 * n)) / (1 + t2 / n)
-    half = np.sqrt(t2 * (p * (1 - p) / n + t2 / (4 * n * n))) / (1 + t2 / n)
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    # A share: Wilson's interval for the items, which stays within 0 and 1 and is not empty at either end, widened on
+    # each side by Student's t for the seeds (the squares of the two arms are added: Zou and Donner 2008, "MOVER").
+    p = float(found.value)
+    z2 = float(stats.norm.ppf((1 + level) / 2)) ** 2
+    centre = (p + z2 / (2 * items)) / (1 + z2 / items)
+    half = np.sqrt(z2 * (p * (1 - p) / items + z2 / (4 * items * items))) / (1 + z2 / items)
+    df = max(len(values) - 1, 1)
+    by_seeds = float(stats.t.ppf((1 + level) / 2, df) ** 2 * found.seeds)
+    low = max(0.0, p - np.sqrt((p - centre + half) ** 2 + by_seeds))
+    high = min(1.0, p + np.sqrt((centre + half - p) ** 2 + by_seeds))
     return Score(p, float(min(low, p)), float(max(high, p)), len(values), tuple(one.scores.tolist()))
 
 
