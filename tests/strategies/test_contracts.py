@@ -35,6 +35,30 @@ class TestRegularizedEvolution(StrategyContract):
         return make_strategy("regularized-evolution", setting, {"population": 8, "sample": 3})
 
 
+class TestRegularizedEvolutionWithCrossover(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("regularized-evolution", setting, {"population": 8, "sample": 3, "crossover": 0.7})
+
+
+class TestLocalSearch(StrategyContract):
+    repeats = False
+
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("local-search", setting)
+
+
+class TestLocalSearchOverWholeNeighbourhoods(StrategyContract):
+    repeats = False
+
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("local-search", setting, {"move": "best", "restart": "perturb", "distinct": "identical"})
+
+
+class TestLocalSearchWithRepeats(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("local-search", setting, {"distinct": "off", "restart": "perturb"})
+
+
 class TestReinforce(StrategyContract):
     def make(self, setting: Setting) -> Strategy:
         return make_strategy("reinforce", setting)

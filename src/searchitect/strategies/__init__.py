@@ -16,6 +16,7 @@ from searchitect.strategies.base import Setting, Strategy, check_start
 STRATEGIES: dict[str, str] = {
     "random": "searchitect.strategies.random:Random",
     "exhaustive": "searchitect.strategies.exhaustive:Exhaustive",
+    "local-search": "searchitect.strategies.local_search:LocalSearch",
     "regularized-evolution": "searchitect.strategies.evolution:RegularizedEvolution",
     "reinforce": "searchitect.strategies.reinforce:Reinforce",
     "ppo": "searchitect.strategies.ppo:PPO",

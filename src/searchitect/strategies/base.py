@@ -45,6 +45,14 @@ class Setting(NamedTuple):
     start: tuple[Architecture, ...] = ()
 
 
+class Member(NamedTuple):
+    """A measured architecture: the trial's number, what it is and how good."""
+
+    number: int
+    architecture: Architecture
+    fitness: Fitness
+
+
 class Strategy(ABC):
     """Proposes and listens. Concrete strategies are final: share steps as functions, not by subclassing.
 

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 from searchitect.records import dominates
+from searchitect.seeds import Stream
 from searchitect.strategies.base import Fitness
 
 Values = tuple[float, ...]
@@ -124,6 +125,36 @@ def standing(points: Sequence[Fitness]) -> list[tuple[int, float, int]]:
         for i, distance in zip(members, crowding([points[i][1] for i in members]), strict=True):
             found[i] = (rank, -distance, i)
     return found
+
+
+class Ranges:
+    """The ranges of the goals seen so far, to weigh goals of unlike scales against each other."""
+
+    def __init__(self, goals: int) -> None:
+        self._low = [math.inf] * goals
+        self._high = [-math.inf] * goals
+
+    def note(self, values: Values) -> None:
+        """Widen the ranges; values that are not finite do not count."""
+        for goal, value in enumerate(values):
+            if math.isfinite(value):
+                self._low[goal] = min(self._low[goal], value)
+                self._high[goal] = max(self._high[goal], value)
+
+    def weigh(self, values: Values, weights: Values) -> float:
+        """Augmented weighted Chebyshev (Knowles 2006, equation 2): the largest weighted share of a range, plus 0.05
+        times their sum. Smaller is better; with all weights above zero its minimum is a point of the front."""
+        shares = [
+            w * (v - low) / (high - low) if high > low and v < math.inf else 0.0 if v < math.inf else math.inf
+            for v, w, low, high in zip(values, weights, self._low, self._high, strict=True)
+        ]
+        return max(shares) + 0.05 * sum(shares)
+
+
+def draw_weights(source: Stream, goals: int) -> Values:
+    """Weights of the goals, uniform over all that add up to 1."""
+    parts = [-math.log(1.0 - source.unit()) + 1e-12 for _ in range(goals)]
+    return tuple(part / sum(parts) for part in parts)
 
 
 def hypervolume(values: Iterable[Values], reference: Sequence[float]) -> float:

@@ -28,11 +28,11 @@ class Seen:
             raise UsageError(f"the same architecture: write 'equivalent' or 'identical', got {by!r}")
         self._space = space
         self._exact = by == "identical"
-        self._known: set[object] = set()
+        self.names: set[object] = set()
         self._left: list[tuple[object, Architecture]] | None = None  # of a small space, once it has been listed
 
     def __contains__(self, architecture: Architecture) -> bool:
-        return self.name(architecture) in self._known
+        return self.name(architecture) in self.names
 
     def name(self, architecture: Architecture) -> object:
         """Equal for architectures that count as the same."""
@@ -46,16 +46,16 @@ class Seen:
 
     def add(self, architecture: Architecture) -> bool:
         """Remember it. Whether it was new."""
-        before = len(self._known)
-        self._known.add(self.name(architecture))
-        return len(self._known) > before
+        before = len(self.names)
+        self.names.add(self.name(architecture))
+        return len(self.names) > before
 
     def left(self, setting: Setting) -> list[Architecture]:
         """All feasible architectures that are not here, of a finite space; it is walked once."""
         if self._left is None:
             every = setting.space.enumerate()
             self._left = [(self.name(a), a) for a in every if setting.feasible is None or setting.feasible(a)]
-        self._left = [(name, a) for name, a in self._left if name not in self._known]
+        self._left = [(name, a) for name, a in self._left if name not in self.names]
         return [a for _, a in self._left]
 
 
@@ -83,6 +83,21 @@ def unseen(
     if infeasible == (DRAWS if small else ATTEMPTS):
         raise almost_empty(setting)
     raise exhausted(setting, "all" if small else f"the last {ATTEMPTS} random")
+
+
+def kicks(space: Space, centre: Architecture, kick: int) -> Callable[[Stream], Architecture]:
+    """Draws `kick` mutations of the centre in a row; one more after every 20 draws that were of no use."""
+    turns = 0
+
+    def draw(source: Stream) -> Architecture:
+        nonlocal turns
+        turns += 1
+        architecture = centre
+        for _ in range(kick + turns // 20):
+            architecture = space.mutate(architecture, source)
+        return architecture
+
+    return draw
 
 
 def exhausted(setting: Setting, which: str) -> SpaceError:
