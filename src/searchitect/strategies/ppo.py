@@ -42,8 +42,8 @@ class PPO(Strategy):
     """
 
     def __init__(
-        self, setting: Setting, batch: int = 20, epochs: int = 4, clip: float = 0.2, lr: float | None = None,
-        entropy: float = 0.0, policy: str = "factorised", **more: Any,
+        self, setting: Setting, batch: int = 10, epochs: int = 4, clip: float = 0.2, lr: float | None = None,
+        entropy: float = 0.1, policy: str = "factorised", **more: Any,
     ) -> None:  # fmt: skip
         baseline = more.pop("baseline", 0.9)
         check_options(baseline, entropy)
