@@ -26,7 +26,8 @@ from searchitect.finalize import FinalContext, FinalPlan, FinalResult, plan_fina
 from searchitect.finalize.items import item_values
 from searchitect.finalize.planning import MOST_SEEDS
 from searchitect.interrupts import Interrupts
-from searchitect.loop import Loop, weights_path
+from searchitect.keeping import weights_path
+from searchitect.loop import Loop
 from searchitect.nets import build
 from searchitect.observer import Announcer, Progress
 from searchitect.records import Objective, Trial, candidates, goals, losses
@@ -108,7 +109,7 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
     prepared, settings = session.prepared, session.settings
     pool = _ranked(candidates(loop.trials.values(), prepared.objectives), prepared.objectives)
     pool = _with_baseline(pool, prepared.baseline_architecture)
-    left = None if session.end is None else max(1.0, session.end - time.monotonic() - BUNDLE_SECONDS)
+    left = _left(session)
     slowest = max(map(epoch_seconds, pool)) if _baseline(session) is not None else 0.0
     more_rows = 1.0
     if isinstance(prepared.evaluator, TrainEvaluator):
@@ -133,6 +134,11 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
             break
         found = more
     return found
+
+
+def _left(session: Session) -> float | None:
+    """Seconds for the final trainings; None without a budget."""
+    return None if session.end is None else max(1.0, session.end - time.monotonic() - BUNDLE_SECONDS)
 
 
 def _ranked(pool: Sequence[Trial], aims: Sequence[Objective]) -> list[Trial]:
@@ -243,7 +249,8 @@ def _trained_context(
         session.settings.seed, metric.metric, metric.direction, folder, _runner(session, executor, interrupts, watcher),
         load, predict_test, lambda: y.numpy(), number, session.store.note, item_values(metric.metric, raw.task),
         _baseline(session), watcher, interrupts, time.monotonic, len(session.store.notes("test_read")),
-        partial(_is_baseline, session), held_out=len(evaluator.validation) / len(evaluator.train),
+        partial(_is_baseline, session), left=partial(_left, session),
+        held_out=len(evaluator.validation) / len(evaluator.train),
     )  # fmt: skip
 
 
@@ -260,7 +267,8 @@ def _function_context(
     return FinalContext(
         session.settings.seed, goal.metric, goal.direction, folder, _runner(session, executor, interrupts, watcher),
         no_test, no_test, no_test, no_test, session.store.note, baseline=_baseline(session), progress=watcher,
-        should_stop=interrupts, clock=time.monotonic, is_baseline=partial(_is_baseline, session), own_data=True,
+        should_stop=interrupts, clock=time.monotonic, is_baseline=partial(_is_baseline, session),
+        left=partial(_left, session), own_data=True,
     )  # fmt: skip
 
 

@@ -286,6 +286,34 @@ def test_one_network_alone_gets_the_time_of_both(tmp_path):
     assert plan().alone_seeds == plan().stage_b_seeds, "without a limit nobody waits for more than was asked for"
 
 
+def test_what_a_slow_stage_a_leaves_to_stage_b():
+    """Two workers, runs of one second: stage A takes 5 s, stage B 3 s."""
+    limited = plan(seconds_left=100.0)
+    three, six = limited.stage_b_seeds, limited.alone_seeds
+    assert limited.stage_seconds == (5.0, 3.0)
+    assert limited.in_time(5.0, 3.0, alone=False) == (three, 1.0)
+    assert limited.in_time(2.0, 3.0, alone=False) == (three, 1.0), "a quick stage A promises nothing"
+    assert limited.in_time(10.0, 3.0, alone=False) == (three, 0.5), "half as fast: half the epochs"
+    assert limited.in_time(5.0, 3.0, alone=True) == (six, 1.0)
+    assert limited.in_time(7.5, 3.0, alone=True) == (six[:4], 1.0), "additional seeds go first"
+    assert limited.in_time(20.0, 3.0, alone=True) == (three, 0.5)
+    assert limited.in_time(20.0, None, alone=False) == (three, 1.0)
+    assert plan(count=1).in_time(0.0, None, alone=False) == (plan().stage_b_seeds, 1.0)
+
+
+def test_short_of_time_after_stage_a(tmp_path):
+    """The clock of the lab says that stage A took 1 s; it was planned for 0.5."""
+    lab = Lab(tmp_path, left=lambda: 0.3)
+    result = run_stages(lab.context, plan(seconds_per_run=lambda *_: 0.1))
+    assert result.epochs == 2
+    assert {t.epochs for t in lab.tasks if t.rows == "all"} == {2}
+    assert result.finalised
+    assert "short of time: stage A was slower than planned, so the final trainings take 2 instead of 4 epochs" in (
+        result.notes
+    )
+    assert lab.notes[0][1]["epochs"] == 2
+
+
 def test_a_baseline_that_fails_as_the_winner_is_no_baseline_for_the_next(tmp_path):
     lab = Lab(tmp_path, is_baseline=lambda trial: trial.number == 1)
     run = lab.context.run

@@ -21,7 +21,7 @@ Cost = Callable[[Trial | None, int, bool], float]
 class FinalPlan:
     """Stage A trains each finalist with each of `stage_a_seeds` (none: there is one finalist, nothing to choose);
     stage B trains the winner and the baseline with each of `stage_b_seeds`, or, where they are one network, that one
-    with each of `alone_seeds`; all for `epochs`."""
+    with each of `alone_seeds`; all for `epochs`. `stage_seconds`: what the two stages are expected to take."""
 
     finalists: tuple[Trial, ...]
     stage_a_seeds: tuple[int, ...]
@@ -30,6 +30,22 @@ class FinalPlan:
     forecast_seconds: float
     notes: tuple[str, ...] = ()
     alone_seeds: tuple[int, ...] = ()
+    stage_seconds: tuple[float, float] = (0.0, 0.0)
+
+    def in_time(self, took: float, left: float | None, alone: bool) -> tuple[tuple[int, ...], float]:
+        """Seeds of stage B, and the share of its epochs that there is time for.
+
+        took: seconds of stage A. Where it was slower than expected, so will stage B be: one network alone gets fewer
+        additional seeds, then the trainings get shorter. left: seconds from now, None for no limit.
+        """
+        expected_a, expected_b = self.stage_seconds
+        pace = max(1.0, took / expected_a) if expected_a > 0 else 1.0
+        seeds, usual = (self.alone_seeds if alone else self.stage_b_seeds), len(self.stage_b_seeds)
+        if left is None:
+            return seeds, 1.0
+        each = expected_b * pace / usual / (2 if alone else 1)
+        count = min(max(int(left / each), usual), len(seeds)) if each > 0 else len(seeds)
+        return seeds[:count], min(1.0, max(left, 0.0) / max(each * count, 1e-9))
 
 
 def plan_finals(
@@ -61,12 +77,15 @@ def plan_finals(
     pool = distinct(candidates)[:most]
     least = min(least, len(pool))
 
-    def forecast(count: int, length: int) -> float:
+    def stages(count: int, length: int) -> tuple[float, float]:
         chosen = pool[:count]
         stage_a = [seconds_per_run(t, length, False) for _ in range(seeds) for t in chosen] if count > 1 else []
         slowest = max(seconds_per_run(t, length, True) for t in chosen)  # any of them may win
         stage_b = [s for _ in range(seeds) for s in (slowest, seconds_per_run(None, length, True))]
-        return makespan(stage_a, workers) + makespan(stage_b, workers)
+        return makespan(stage_a, workers), makespan(stage_b, workers)
+
+    def forecast(count: int, length: int) -> float:
+        return sum(stages(count, length))
 
     def fits(count: int, length: int) -> bool:
         return seconds_left is None or forecast(count, length) <= seconds_left
@@ -90,7 +109,9 @@ def plan_finals(
     stage_a = tuple(derive(seed, "finalist", i) for i in range(seeds)) if count > 1 else ()
     twice = seeds if seconds_left is None else max(seeds, min(2 * seeds, MOST_SEEDS))
     alone = tuple(derive(seed, "final", i) for i in range(twice))
-    return FinalPlan(tuple(pool[:count]), stage_a, alone[:seeds], length, total, tuple(notes), alone)
+    return FinalPlan(
+        tuple(pool[:count]), stage_a, alone[:seeds], length, total, tuple(notes), alone, stages(count, length)
+    )
 
 
 def distinct(candidates: Sequence[Trial]) -> list[Trial]:

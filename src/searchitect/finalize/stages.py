@@ -51,6 +51,7 @@ class FinalContext:
     baseline:     (network, decisions) of the hand-made network, or None.
     reads_before: how often test data were read in this study so far.
     is_baseline:  whether a finalist is the baseline's network; it is not trained twice then.
+    left:         seconds until the final trainings must have ended; None for no limit.
     held_out:     validation rows for one training row.
     own_data:     every number comes from the user's own function; load, predict_test, targets and score are not called.
     """
@@ -72,6 +73,7 @@ class FinalContext:
     clock: Callable[[], float] = lambda: 0.0
     reads_before: int = 0
     is_baseline: Callable[[Trial], bool] = lambda _trial: False
+    left: Callable[[], float | None] = lambda: None
     held_out: float = 0.0
     own_data: bool = False
 
@@ -166,15 +168,22 @@ def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, rankin
     """Winner and baseline on training and validation rows. A winner that fails gives way to the next finalist: no test
     score is known yet."""
     for place, standing in enumerate(ranking):
+        same = context.baseline is not None and context.is_baseline(standing.trial)
         result.epochs = min(standing.epochs or plan.epochs, plan.epochs)
+        seeds, share = plan.in_time(result.seconds["stage_a"], context.left(), same)
+        if share < 0.9:
+            short = max(1, round(result.epochs * share))
+            result.notes.append(
+                f"short of time: stage A was slower than planned, so the final trainings take {short} instead of "
+                f"{result.epochs} epochs"
+            )
+            result.epochs = short
         result.winner = standing.trial
         chosen = {"trial": standing.trial.number, "decisions": dict(standing.trial.architecture.decisions)}
         context.note("winner", {**chosen, "epochs": result.epochs, "validation": list(standing.validation)})
         networks: list[tuple[Network, Mapping[str, Any]]] = [_architecture(standing.trial)]
-        same = context.baseline is not None and context.is_baseline(standing.trial)
         if place == 0 and context.baseline is not None and not same:
             networks.append(context.baseline)
-        seeds = plan.alone_seeds if same else plan.stage_b_seeds  # one network alone has the time of both
         failed = _train_finals(context, seeds, result, networks, place)
         if failed.get(0 if same else 1) and "baseline" not in result.runs:
             result.no_baseline = f"the baseline failed when it was trained: {failed[0 if same else 1]}"
