@@ -1,5 +1,6 @@
 """A stranger's table: the simple form, a full space, codes, curves, levels, holes, and what is refused."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -147,7 +148,7 @@ def test_several_tables_in_one_file(tmp_path):
     path = written(tmp_path, body, a=np.arange(6), b=-np.arange(6), test=np.arange(6))
     table = load_table(f"{path}:b")
     assert (table.name, table.signal, list(table.columns)) == ("b", "b", ["test", "b"])
-    with pytest.raises(DataError, match="several tables: write FILE.npz:NAME with one of a, b"):
+    with pytest.raises(DataError, match="several tables: write FILE"):
         load_table(path)
 
 
@@ -244,7 +245,5 @@ def test_random_bytes_never_crash(tmp_path):
             text[place] = chr(int(draws.integers(32, 127)))
         path = tmp_path / f"{i}.npz"
         np.savez(path, description=np.array("".join(text)), **arrays())
-        try:
+        with contextlib.suppress(SearchitectError):
             load_table(path)
-        except SearchitectError:
-            pass

@@ -47,11 +47,16 @@ def _rows_in(other: Table, own: Table) -> np.ndarray:
     """For each row of one table the row of the same architecture in another; -1 stays -1."""
     if own.space.fingerprint != other.space.fingerprint:
         raise UsageError(f"read-out: {other.name} has another space than {own.name}, so their rows do not correspond")
-    theirs = own.rows.table if own.rows.table is not None else {i: i for i in range(own.count)}
-    mine = other.rows.table if other.rows.table is not None else {i: i for i in range(other.count)}
     rows = np.full(own.count + 1, -1, dtype=np.int64)
-    for number, row in theirs.items():
-        rows[row] = mine.get(number, -1)
+    if own.rows.parts == other.rows.parts:  # they name architectures by the same numbers
+        named = own.rows.table.items() if own.rows.table is not None else ((i, i) for i in range(own.count))
+        known = other.rows.table
+        pairs = ((row, number if known is None else known.get(number, -1)) for number, row in named)
+    else:
+        pairs = ((own.rows.find(a), other.rows.find(a)) for a in own.space.enumerate())
+    for row, there in pairs:
+        if row >= 0:
+            rows[row] = there
     return rows
 
 

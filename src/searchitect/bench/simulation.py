@@ -146,7 +146,7 @@ class Search:
         self.workers, self.reuse = workers, reuse
         self.limited = any(o.is_limit for o in aims)
         self.goals = goals(aims)
-        self.trials: list[tuple[Proposal, int, int]] = []  # proposal, row, level
+        self.trials: list[tuple[Proposal, int, int, float, int]] = []  # proposal, row, level, seconds, epochs begun at
         self.flying: list[tuple[float, int]] = []  # a heap of (end, number)
         self.told: list[tuple[float, int, int, float, int]] = []
         self.best: tuple[Any, ...] | None = None
@@ -185,45 +185,43 @@ class Search:
             self.table.row(proposal.architecture),
             self.reading.level(proposal.fidelity),
         )
-        self.trials.append((proposal, row, level))
+        seconds, begun = self._cost(proposal, row, level)
+        self.trials.append((proposal, row, level, seconds, begun))
         if self.reuse and row >= 0:
             source = self.known.get((self._key(proposal), level))
             if source is not None:
                 self._repeat(number, source)
                 return
         self.asked += 1
-        cost = self._cost(proposal, row, level)
-        self.idle = 0 if cost > 0 else self.idle + 1
-        heappush(self.flying, (now + cost, number))
+        self.idle = 0 if seconds > 0 else self.idle + 1
+        heappush(self.flying, (now + seconds, number))
 
     def _key(self, proposal: Proposal) -> str:
         return self.table.space.key(proposal.architecture)
 
-    def _cost(self, proposal: Proposal, row: int, level: int) -> float:
-        """Seconds of one evaluation; a curve that goes on from a parent at a lower level pays the difference."""
+    def _cost(self, proposal: Proposal, row: int, level: int) -> tuple[float, int]:
+        """Seconds of one evaluation and the epochs it begins at: a curve that goes on from a parent pays the rest."""
         if row < 0:
-            return 0.0
+            return 0.0, 0
         levels = self.reading.levels
         seconds = levels[level].seconds[row]
-        if self.reading.continues:
-            before = [
-                self.trials[p][2] for p in proposal.parents if p < len(self.trials) - 1 and self.trials[p][1] == row
-            ]
-            lower = [b for b in before if b < level]
+        if self.reading.continues and proposal.parents:
+            parents = [self.trials[p] for p in proposal.parents if 0 <= p < len(self.trials)]
+            lower = [parent[2] for parent in parents if parent[1] == row and parent[2] < level]
             if lower:
-                seconds -= levels[max(lower)].seconds[row]
-        return seconds if seconds > 0 else 0.0
+                before = levels[max(lower)]
+                return max(seconds - before.seconds[row], 0.0), before.epochs
+        return seconds if seconds > 0 else 0.0, 0
 
     def _repeat(self, number: int, source: int) -> None:
         """Tell at once what an equivalent gave."""
         self.reused += 1
         self.idle += 1
-        proposal, _, level = self.trials[number]
-        self.strategy.tell(self._trial(number, proposal, self.trials[source][1], level, source))
+        self.strategy.tell(self._trial(number, self.trials[source][1], source))
 
     def _tell(self, now: float, number: int) -> None:
-        proposal, row, level = self.trials[number]
-        trial = self._trial(number, proposal, row, level, None)
+        proposal, row, level, _, _ = self.trials[number]
+        trial = self._trial(number, row, None)
         value = math.nan
         if trial.state is State.DONE:
             metrics = trial.measurement.metrics  # type: ignore[union-attr]
@@ -239,8 +237,9 @@ class Search:
         self.told.append((now, row, self.reading.levels[level].epochs, value, self.best_row))
         self.strategy.tell(trial)
 
-    def _trial(self, number: int, proposal: Proposal, row: int, level: int, source: int | None) -> Trial:
+    def _trial(self, number: int, row: int, source: int | None) -> Trial:
         """The finished trial. No row: an invalid architecture. A value that is not a number: it failed."""
+        proposal, _, level, seconds, begun = self.trials[number]
         if row < 0:
             failure = Failure(Cause.INVALID, "the table has no such architecture")
             return Trial(number, proposal, State.FAILED, failure=failure, attempts=1)
@@ -250,7 +249,8 @@ class Search:
             if value != value:
                 failure = Failure(Cause.NOT_FINITE, "the table has no number for this architecture")
                 return Trial(number, proposal, State.FAILED, failure=failure, attempts=1)
-        measured = Measurement(metrics, found.seconds[row], found.epochs)
+        curve = self.reading.curve(row, level) if self.reading.continues else ()
+        measured = Measurement(metrics, seconds, found.epochs - begun, "cpu", curve)
         return Trial(number, proposal, State.DONE, measured, attempts=1, source=source)
 
     def result(self, strategy: str, seed: int, cpu_seconds: float) -> Run:

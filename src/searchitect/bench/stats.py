@@ -94,7 +94,7 @@ def wilcoxon(gaps: np.ndarray) -> float:
 
     if len(gaps) == 0 or not np.any(gaps):
         return 1.0
-    return float(stats.wilcoxon(gaps, zero_method="zsplit", method="approx").pvalue)
+    return float(stats.wilcoxon(gaps, zero_method="zsplit").pvalue)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

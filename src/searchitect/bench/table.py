@@ -207,8 +207,13 @@ class Reading:
 
     @property
     def fidelity(self) -> Fidelity:
-        """The full fidelity of this table."""
-        return Fidelity("table", self.levels[-1].epochs)
+        """The full fidelity of this table; 0 epochs where there is only one, so that nothing can be shortened."""
+        return Fidelity("table", self.levels[-1].epochs if len(self.levels) > 1 else 0)
+
+    def curve(self, row: int, level: int) -> tuple[dict[str, float], ...]:
+        """What a training reports up to a level, one point for each level below it too."""
+        points = self.levels[: level + 1]
+        return tuple({"step": float(p.epochs), **{name: values[row] for name, values in p.values}} for p in points)
 
     def level(self, fidelity: Fidelity) -> int:
         """The lowest level with at least the epochs asked for, else the last; 0 epochs mean the full fidelity.

@@ -25,7 +25,8 @@ class TableEvaluator(Evaluator):
     find:      the row of an architecture, or -1.
     steps:     by ascending epochs. A task gets the first step with at least its epochs, else the last.
     constants: numbers that do not depend on training, such as the parameters.
-    curve:     the steps are one training: all up to the task's are reported, and the task may be stopped at each.
+    curve:     the steps are one training: all up to the task's are reported, and the task may be stopped at each;
+               a task that goes on from its `start` pays the difference.
 
     The task's seed changes nothing. There are no weights to save and no hand-made network: tasks that ask for
     them end as TrialError. An architecture without a row ends as an invalid one, a missing number as not finite.
@@ -67,9 +68,11 @@ class TableEvaluator(Evaluator):
                 live.report(curve[-1])
             if at < last and live.should_stop():
                 break
-        seconds = float(step.seconds[row])
+        begun = [s for s in self.steps if s.epochs <= task.start] if self.curve else []
+        seconds = max(float(step.seconds[row]) - (float(begun[-1].seconds[row]) if begun else 0.0), 0.0)
+        epochs = step.epochs - (begun[-1].epochs if begun else 0)
         return Outcome(
-            {**known, **numbers, "seconds": seconds}, seconds, step.epochs, tuple(curve), live.device, (), at < last
+            {**known, **numbers, "seconds": seconds}, seconds, epochs, tuple(curve), live.device, (), at < last
         )  # fmt: skip
 
     def _numbers(self, step: Step, row: int) -> dict[str, float]:
