@@ -9,7 +9,8 @@ import pytest
 
 from searchitect.errors import StudyFailedError
 from searchitect.executors import make
-from searchitect.loop import Limits, Loop, weights_path
+from searchitect.keeping import weights_path
+from searchitect.loop import Limits, Loop
 from searchitect.observer import Observer
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial, objectives
 from searchitect.reuse import Reuse
@@ -295,7 +296,7 @@ def test_only_the_weights_of_the_best_are_kept(tmp_path):
         weights_path(folder, payload["number"]).write_bytes(b"w")
         return score(payload, context)
 
-    run = loop(tmp_path / "s", trials=20, function=save, weights=folder)
+    run = loop(tmp_path / "s", trials=20, function=save, files=folder)
     run.run()
     assert [p.name for p in folder.iterdir()] == [weights_path(folder, run.incumbent.number).name]
 

@@ -19,6 +19,7 @@ import msgspec
 
 from searchitect.errors import SearchitectError, SpaceError, StudyFailedError
 from searchitect.executors import Event, Executor, Failed, Finished, Report
+from searchitect.keeping import Kept, began
 from searchitect.observer import Announcer, Observer, Progress
 from searchitect.records import (
     Cause,
@@ -69,7 +70,7 @@ class Loop:
     reuse:     finds equivalents and copies their results.
     interrupt: asked often; true ends the search at the next step of what runs.
     replan:    called after each result; may move `limits.deadline`.
-    weights:   folder where tasks leave `trial-N.safetensors`; only the incumbent's are kept.
+    files:     folder where tasks leave weights and states (`keeping`).
     """
 
     space: Space
@@ -84,7 +85,7 @@ class Loop:
     observer: Observer = field(default_factory=Observer)
     interrupt: Callable[[], bool] = lambda: False
     replan: Callable[[Loop], None] | None = None
-    weights: Path | None = None
+    files: Path | None = None
     clock: Callable[[], float] = time.monotonic
     trials: dict[int, Trial] = field(default_factory=dict)
 
@@ -106,6 +107,7 @@ class Loop:
         self.announcer = Announcer(self.observer)
         self.fatal: SearchitectError | None = None  # raised once what came before it is on disk
         self.forecast_given = False
+        self.kept = Kept(self.files, self.objectives)
         self._replay()
 
     # -- what was before -----------------------------------------------------------------------------
@@ -113,7 +115,7 @@ class Loop:
     def _replay(self) -> None:
         """Bring strategy and counters to where the stored events end; queue again what was running."""
         self.store.requeue_running()
-        self.trials = {trial.number: trial for trial in self.store.trials()}
+        self.trials.update((trial.number, trial) for trial in self.store.trials())
         for kind, number in self.store.events():
             trial = self.trials[number]
             if kind == "asked":
@@ -129,6 +131,7 @@ class Loop:
             else:
                 self._count(trial)
                 self._tell(trial)
+                self.kept.told(trial, self.trials)
         self.ready.extend(trial for trial in self.trials.values() if trial.state in (State.QUEUED, State.PAUSED))
         self.incumbent = best(self.trials.values(), self.objectives)
 
@@ -259,6 +262,8 @@ class Loop:
             proposal = self._ask()
         except SearchitectError as error:  # raised after the transaction, which holds results that came before
             asked = any(t.proposal.draw >= 0 for t in self.trials.values())
+            if asked and isinstance(error, SpaceError) and self.flying:
+                return None  # what runs may bring promotions
             if not (asked and isinstance(error, SpaceError)):
                 self.fatal = self.fatal or error
             self._end("exhausted")
@@ -272,12 +277,14 @@ class Loop:
         self.stopped = self.stopped or why
 
     def _new_trial(self, proposal: Proposal) -> Trial:
-        number = len(self.trials)
-        return Trial(number, proposal, key=self.reuse.key(proposal, number), seed=derive(self.seed, number, "trial"))
+        number, first = len(self.trials), began(proposal, self.trials)
+        seed = derive(self.seed, number, "trial") if first is None else first.seed  # a continued training keeps its own
+        return Trial(number, proposal, key=self.reuse.key(proposal, number), seed=seed)
 
     def _remember(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
-        self.distinct.add(trial.architecture)
+        if not trial.proposal.fidelity.horizon:  # those that pause may be promoted
+            self.distinct.add(trial.architecture)
         self.reuse.remember(trial)
 
     def _reused(self, trial: Trial) -> bool:
@@ -299,12 +306,8 @@ class Loop:
         self.trials[trial.number] = self.flying[trial.number] = running
         self.sessions[trial.number] = []
         self.begun[trial.number] = self.clock()
-        self.executor.submit(
-            trial.number,
-            self.payload(running, self.incumbent),
-            time_limit=self.limits.time_limit,
-            attempt=running.attempts,
-        )
+        payload, limit = self.payload(running, self.incumbent), self.limits.time_limit
+        self.executor.submit(trial.number, payload, time_limit=limit, attempt=running.attempts)
 
     # -- by hand -------------------------------------------------------------------------------------
 
@@ -408,6 +411,7 @@ class Loop:
         self._tell(trial)
         self.sessions.pop(trial.number, None)
         self._note_best(trial)
+        self.kept.told(trial, self.trials)
         for other in self.reuse.released(trial.number):
             if trial.state in (State.DONE, State.FAILED):
                 self._finish(self.reuse.copied(other, trial))
@@ -434,8 +438,7 @@ class Loop:
             dropped, self.incumbent = self.incumbent, trial
             value = trial.value(goals(self.objectives)[0].metric)
             self.store.note("incumbent", {"number": trial.number, "value": value, "elapsed": self.clock() - self.began})
-        if self.weights is not None and dropped is not None:
-            weights_path(self.weights, dropped.number).unlink(missing_ok=True)
+        self.kept.drop_weights(dropped)
 
     def _check_first_failures(self, trial: Trial) -> None:
         if trial.failure is None or self.tally["failed"] != self.measured:
@@ -493,8 +496,3 @@ class Loop:
 def _signature(failure: Failure) -> tuple[str, str]:
     last = failure.traceback.rstrip().rpartition("\n")[2]
     return failure.cause.value, last or failure.message
-
-
-def weights_path(folder: Path, number: int) -> Path:
-    """Where a trial's trained weights are kept."""
-    return folder / f"trial-{number}.safetensors"

@@ -275,15 +275,16 @@ def candidates(trials: Iterable[Trial], items: Sequence[Objective]) -> list[Tria
     usable = [t for t in done if feasible(t.measurement.metrics, items) and _finite(losses(t, items))]  # type: ignore[union-attr]
     if not usable:
         return []
-    top = max(_rank(t.proposal.fidelity) for t in usable)
-    return [t for t in usable if _rank(t.proposal.fidelity) == top]
+    top = max(thoroughness(t.proposal.fidelity) for t in usable)
+    return [t for t in usable if thoroughness(t.proposal.fidelity) == top]
 
 
 def _finite(values: tuple[float, ...] | None) -> bool:
     return values is not None and all(math.isfinite(v) for v in values)
 
 
-def _rank(fidelity: Fidelity) -> tuple[int, float, float]:
+def thoroughness(fidelity: Fidelity) -> tuple[int, float, float]:
+    """Sorts fidelities from the cheapest to the most thorough."""
     order = {"zero_cost": 0, "inherited": 1, "train": 2, "function": 2, "table": 2}
     return order[fidelity.kind], fidelity.epochs * fidelity.data, fidelity.resolution or math.inf
 

@@ -39,8 +39,8 @@ class Reuse:
             name = architecture.to_json() if self.exact else self.space.key(architecture)
         except ArchitectureError:
             return f"unknown {number}"
-        parts = (name, fidelity.kind, str(fidelity.epochs), repr(fidelity.data), str(fidelity.resolution), self.rest)
-        return "/".join(parts)
+        epochs = f"{fidelity.epochs} of {fidelity.horizon}" if fidelity.horizon else str(fidelity.epochs)
+        return "/".join((name, fidelity.kind, epochs, repr(fidelity.data), str(fidelity.resolution), self.rest))
 
     def remember(self, trial: Trial) -> None:
         """The first trial with a key holds its result."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from searchitect.evaluators.base import Rival, Task
 from searchitect.executors import Executor, make
 from searchitect.finalizing import epoch_seconds, finalize, leave_best_so_far
 from searchitect.interrupts import Interrupts
-from searchitect.loop import Limits, Loop, weights_path
+from searchitect.keeping import began, state_path, weights_path
+from searchitect.loop import Limits, Loop
 from searchitect.observer import Observer, Progress
 from searchitect.preparing import Prepared
 from searchitect.probing import seconds_per_epoch
-from searchitect.records import Fidelity, State, Trial, candidates, goals, losses
+from searchitect.records import Fidelity, State, Trial, candidates, goals, losses, thoroughness
 from searchitect.reuse import Reuse
 from searchitect.seeds import derive
 from searchitect.store import Store
@@ -110,6 +112,7 @@ class Session:
                 if interrupts() or not self.settings.finalize or loop.incumbent is None:
                     leave_best_so_far(self, loop)
                 else:
+                    loop.kept.clear()
                     finalize(self, executor, loop, fidelities, interrupts)
                 return interrupts.name
         finally:
@@ -170,9 +173,11 @@ class Session:
         clocked = {o.metric for o in prepared.objectives} & MEASURED_BY_CLOCK
         costs = None if prepared.costs is None else lambda a, table=prepared.costs: table.of(a)._asdict()
         reuse = Reuse(prepared.space, described, costs=costs, exact=bool(clocked))
+        trials: dict[int, Trial] = {}
         return Loop(
-            prepared.space, self.store, strategy, executor, prepared.objectives, self._payload, reuse, limits,
-            settings.seed, self.observer, interrupts, lambda loop: self._replan(loop, fidelities), self.checkpoints,
+            prepared.space, self.store, strategy, executor, prepared.objectives, partial(self._payload, trials), reuse,
+            limits, settings.seed, self.observer, interrupts, lambda loop: self._replan(loop, fidelities),
+            self.checkpoints, trials=trials,
         )  # fmt: skip
 
     def _fidelity(self, fidelities: budget.Fidelities) -> Fidelity:
@@ -189,14 +194,20 @@ class Session:
                 loop.enqueue(architecture, self._fidelity(fidelities))
             self.store.set_meta(enqueued=[])
 
-    def _payload(self, trial: Trial, incumbent: Trial | None) -> dict[str, Any]:
-        fidelity = trial.proposal.fidelity
-        expected = self.baseline_epoch * fidelity.epochs * fidelity.data
-        checkpoint = self.checkpoints / f"trial-{trial.number}" if expected > CHECKPOINT_FROM else None
+    def _payload(self, trials: Mapping[int, Trial], trial: Trial, incumbent: Trial | None) -> dict[str, Any]:
+        fidelity, first, start = trial.proposal.fidelity, began(trial.proposal, trials), 0
+        if first is not None:
+            start = trials[trial.proposal.parents[0]].proposal.fidelity.epochs
+        pauses = fidelity.horizon > fidelity.epochs
+        long = self.baseline_epoch * (fidelity.epochs - start) * fidelity.data > CHECKPOINT_FROM
+        state = state_path(self.checkpoints, (first or trial).number) if long or pauses or start else None
+        beaten = incumbent is not None and thoroughness(incumbent.proposal.fidelity) > thoroughness(fidelity)
         task = Task(
             trial.number, trial.architecture.decisions, trial.seed, fidelity.epochs, data=fidelity.data,
-            save=str(weights_path(self.checkpoints, trial.number)), rival=self._rival(trial, incumbent),
-            checkpoint=None if checkpoint is None else str(checkpoint),
+            save=None if beaten else str(weights_path(self.checkpoints, trial.number)),
+            rival=self._rival(trial, incumbent), horizon=fidelity.horizon, start=start,
+            checkpoint=None if state is None else str(state),
+            save_every=1 if long else fidelity.epochs if pauses else 0,
         )  # fmt: skip
         payload: dict[str, Any] = msgspec.to_builtins(task)
         return payload

@@ -19,7 +19,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from searchitect.records import goals
+from searchitect.records import goals, thoroughness
 from searchitect.report import accounts, figures, plain, tables, words
 from searchitect.report.files import write_atomically
 from searchitect.report.snapshot import Snapshot, clock, read
@@ -266,7 +266,7 @@ def _trial_cells(row: tables.TrialRow, metrics: Sequence[str], mixed: bool, cons
         state += ", beyond a limit"
     decided = {k: v for k, v in row.decisions.items() if k not in constant}
     what = plain.line(row.problem, 240) if row.problem else plain.show_decisions(decided)
-    rank = tables.thoroughness(row.fidelity)
+    rank = thoroughness(row.fidelity)
     return [
         _cell(row.number),
         Cell(state),

@@ -25,6 +25,7 @@ from searchitect.records import (
     front,
     goals,
     losses,
+    thoroughness,
 )
 from searchitect.report.snapshot import ENDED, moment
 
@@ -100,12 +101,6 @@ def usable(trial: Trial, objectives: Sequence[Objective]) -> tuple[float, ...] |
         return None
     found = losses(trial, objectives)
     return found if found is not None and all(map(math.isfinite, found)) else None
-
-
-def thoroughness(fidelity: Fidelity) -> tuple[int, float, float]:
-    """Sorts fidelities from the cheapest to the most thorough, as `records.candidates` does."""
-    kinds = {"zero_cost": 0, "inherited": 1}
-    return kinds.get(fidelity.kind, 2), fidelity.epochs * fidelity.data, fidelity.resolution or math.inf
 
 
 class TrialRow(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from searchitect.errors import SpaceError, UsageError
-from searchitect.records import Proposal, Trial, goals
+from searchitect.records import PROMOTE, Proposal, Trial, goals
 from searchitect.space import Architecture
 from searchitect.strategies.base import Setting, Strategy
 from searchitect.strategies.rungs import (
@@ -24,6 +24,8 @@ from searchitect.strategies.rungs import (
     result_of,
     same,
 )
+
+DRY = 20  # new proposals in a row that repeated what was measured: the inner strategy has little left
 
 
 class Rung:
@@ -92,9 +94,10 @@ class ASHA(Strategy):
     from any other strategy, which hears of the trials at its own rung alone; (2) with several goals the first 1/eta are
     those of the best fronts, the least crowded first, and limits come before goals; (3) trials that failed or are not
     finite are not counted in a rung; a promoted trial that fails is not replaced; (4) equivalents count once; (5) when
-    the inner strategy has nothing new, the best trial not yet promoted goes on; (6) with `brackets` > 1 the brackets
-    of Hyperband run side by side, each getting new trials by its share. Cost per ask: that of the inner strategy, or
-    about 5 µs; per tell O(log n) with one goal (and a move of memory), with several goals O(n²) in a rung's trials.
+    the inner strategy has nothing new (or 20 repetitions in a row), the best trial not yet promoted goes on; (6) with
+    `brackets` > 1 the brackets of Hyperband run side by side, each getting new trials by its share. Cost per ask: that
+    of the inner strategy, or about 5 µs; per tell O(log n) with one goal (and a move of memory), with several goals one
+    sort of the rung's fronts.
 
     Options: `inner`, `inner_options` = who proposes new architectures; `eta` = 1 of how many is promoted;
     `min_epochs` = the least epochs of the lowest rung, or `rungs` = the epochs of all; `brackets` = how many lowest
@@ -120,6 +123,7 @@ class ASHA(Strategy):
         self.shares = [size / sum(sizes) for size in sizes]
         self.begun = [0] * count  # new trials of each bracket
         self.bracket: dict[int, int] = {}  # of each draw in flight
+        self.repeats = 0  # new proposals in a row whose result was copied
         self.draws = 0
         self.events = 0
 
@@ -128,6 +132,8 @@ class ASHA(Strategy):
 
     def _propose(self) -> Proposal:
         found = self._promotable() if self.draws >= len(self.setting.start) else None
+        if found is None and self.repeats >= DRY:
+            found = self._left_over()
         if found is None:
             try:
                 proposal, bracket = self._new()
@@ -175,6 +181,8 @@ class ASHA(Strategy):
         self.events += 1
         bracket = self.bracket.pop(trial.proposal.draw, 0)
         self.inner.tell(trial)
+        if trial.proposal.origin != PROMOTE:
+            self.repeats = 0 if trial.source is None else self.repeats + 1
         rung = next((i for i, f in enumerate(self.fidelities) if same(f, trial.proposal.fidelity)), None)
         if rung is None or (trial.proposal.draw < 0 and not self._allowed(trial.architecture)):
             return

@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 from msgspec.structs import replace
 
 from searchitect.errors import UsageError
-from searchitect.records import PROMOTE, Fidelity, Objective, Proposal, State, Trial, dominates, goals
+from searchitect.records import PROMOTE, Fidelity, Objective, Proposal, State, Trial, goals
 from searchitect.seeds import derive
 from searchitect.space import Architecture
-from searchitect.strategies import make_strategy
+from searchitect.strategies import make_strategy, pareto
 from searchitect.strategies.base import Setting, fitness
 from searchitect.strategies.extrapolation import extrapolated
 
@@ -166,22 +166,5 @@ def best_first(results: Sequence[Result]) -> list[int]:
     """The numbers of the trials, the best first: by limits, then the goal; with several goals by front and crowding."""
     if not results or len(results[0].losses) == 1:
         return [result.number for result in sorted(results)]
-    kept = sorted((r for r in results if r.violation == 0), key=lambda r: r.number)
-    order: list[int] = []
-    while kept:
-        front = [r for r in kept if not any(dominates(o.losses, r.losses) for o in kept)]
-        order += _least_crowded_first(front)
-        kept = [r for r in kept if r not in front]
-    return order + [r.number for r in sorted(r for r in results if r.violation > 0)]
-
-
-def _least_crowded_first(front: Sequence[Result]) -> list[int]:
-    """The crowding distance of Deb et al. 2002; the two ends of each goal come first."""
-    distance = dict.fromkeys((r.number for r in front), 0.0)
-    for goal in range(len(front[0].losses)):
-        line = sorted(front, key=lambda r: (r.losses[goal], r.number))
-        width = line[-1].losses[goal] - line[0].losses[goal]
-        distance[line[0].number] = distance[line[-1].number] = math.inf
-        for before, result, after in zip(line, line[1:], line[2:], strict=False):
-            distance[result.number] += (after.losses[goal] - before.losses[goal]) / width if width > 0 else 0.0
-    return sorted(distance, key=lambda number: (-distance[number], number))
+    ordered = sorted(results, key=lambda result: result.number)
+    return [ordered[i].number for i in pareto.best_first([(r.violation, r.losses) for r in ordered])]
