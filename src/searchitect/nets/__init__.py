@@ -1,8 +1,9 @@
 """What is built: blocks that plain `torch.nn` lacks, building an architecture, and its cost before building.
 
 Others get from here: the block classes (each imports only torch, so that its source can be copied into an
-exported file), `build` (architecture → `nn.Module`), `build_plan`, and `Costs` (parameters, MACs and memory
-from the plan alone). Names are loaded when first used.
+exported file), `build` (architecture → `nn.Module`), `build_plan`, `Costs` (parameters, MACs and memory from
+the plan alone), `supernet` (all architectures in one module), `recalibrate` and `reestimate` (BatchNorm
+statistics for inherited weights). Names are loaded when first used.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from searchitect.nets.cells import TwoInputChain as TwoInputChain
     from searchitect.nets.cost import Cost as Cost
     from searchitect.nets.cost import Costs as Costs
+    from searchitect.nets.inherit import recalibrate as recalibrate
+    from searchitect.nets.inherit import reestimate as reestimate
     from searchitect.nets.operations import Depthwise as Depthwise
     from searchitect.nets.operations import SameConv as SameConv
     from searchitect.nets.operations import Skip as Skip
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from searchitect.nets.sequence import Position as Position
     from searchitect.nets.sequence import SelfAttention as SelfAttention
     from searchitect.nets.sequence import Tokens as Tokens
+    from searchitect.nets.supernet import Supernet as Supernet
+    from searchitect.nets.supernet import supernet as supernet
 
 # Block classes and their files; a space read from a file may name these and nothing else of this package.
 BLOCKS = {
@@ -55,7 +60,16 @@ BLOCKS = {
     "SelfAttention": "sequence",
     "Tokens": "sequence",
 }
-_FILES = BLOCKS | {"build": "building", "build_plan": "building", "Cost": "cost", "Costs": "cost"}
+_FILES = BLOCKS | {
+    "build": "building",
+    "build_plan": "building",
+    "Cost": "cost",
+    "Costs": "cost",
+    "Supernet": "supernet",
+    "supernet": "supernet",
+    "recalibrate": "inherit",
+    "reestimate": "inherit",
+}
 
 __all__ = ["BLOCKS", *_FILES]
 

@@ -42,6 +42,8 @@ class Compiled:
         self.by_name: dict[str, Decision] = {}
         self.targets: dict[str, Any] = {}
         self.ties: list[str] = []
+        self.decision_of: dict[int, Decision] = {}  # by the id of a node; the space keeps its nodes alive
+        self.place_of: dict[int, str] = {}
         self._done: dict[int, tuple[Any, Template, tuple[Decision, ...]]] = {}
         self._open: set[int] = set()
         self._tie_depth = 0
@@ -83,6 +85,7 @@ class Compiled:
         if value.tie is not None:
             path = value.tie
             self._tie_depth += 1
+        self.place_of[id(value)] = path
         template, decisions = self._visit(value, path)
         self._tie_depth -= value.tie is not None
         self._open.discard(id(value))
@@ -135,6 +138,7 @@ class Compiled:
 
     def _choice(self, node: Choice, path: str) -> tuple[Template, tuple[Decision, ...]]:
         parts = self._parts(node, path)
+        self._search_only(node, path)
         if len(parts) == 1:
             return parts[0]
         templates = [t for t, _ in parts]
@@ -145,6 +149,11 @@ class Compiled:
         )
         name, index = decision.name, decision.index
         return (lambda v, o: templates[index[v[name]]](v, o)), (decision,)
+
+    def _search_only(self, node: Choice, path: str) -> None:
+        for label, option in node.search_only.items():
+            if self._walk(option, f"{path}.{label}" if path else label)[1]:
+                raise SpaceError(f"the search-only option {label!r} at {path!r} holds decisions: write it without any")
 
     def _subset(self, node: Subset, path: str) -> tuple[Template, tuple[Decision, ...]]:
         parts = self._parts(node, path)
@@ -203,6 +212,7 @@ class Compiled:
         if any(below):
             decision.children = below
         known = self.by_name.get(decision.name)
+        self.decision_of[id(node)] = known or decision
         if known is None:
             self.by_name[decision.name] = decision
             if self._tie_depth:

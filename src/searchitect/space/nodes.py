@@ -8,7 +8,7 @@ Operators on value nodes (`width * 2`, `k // 2`) make Layers whose target is a p
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from searchitect.errors import SpaceError
@@ -118,15 +118,16 @@ class Layer(Node):
 
 
 class Choice(Node):
-    """Exactly one of the options."""
+    """Exactly one of the options. `search_only` are modules that only a supernet has beside them."""
 
-    __slots__ = ("labels", "options")
+    __slots__ = ("labels", "options", "search_only")
 
     def __init__(
         self,
         options: Sequence[Any],
         labels: Sequence[Any],
         *,
+        search_only: Mapping[str, Any] | None = None,
         label: str | None = None,
         tie: str | None = None,
     ) -> None:
@@ -136,6 +137,11 @@ class Choice(Node):
         self.options = tuple(options)
         self.labels = checks.labels(labels, len(self.options), "one_of()")
         self.module = all(map(is_module, self.options))
+        self.search_only = dict(search_only or {})
+        if self.search_only:
+            checks.labels([*self.labels, *self.search_only], len(self.options) + len(self.search_only), "one_of()")
+            if not all(map(is_module, [*self.options, *self.search_only.values()])):
+                raise SpaceError("one_of(search_only=...) belongs to a choice among modules, and holds modules itself")
 
     def children(self) -> list[tuple[str, Any]]:
         return [(str(name), option) for name, option in zip(self.labels, self.options, strict=True)]

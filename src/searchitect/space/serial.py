@@ -63,6 +63,8 @@ def _body(node: Node, write: Any, strict: bool) -> dict[str, Any]:
         }
     elif isinstance(node, Choice):
         body |= {"options": [write(o) for o in node.options], "labels": list(node.labels)}
+        if node.search_only:
+            body["search_only"] = [[k, write(v)] for k, v in node.search_only.items()]
     elif isinstance(node, Subset):
         body |= {"options": [write(o) for o in node.options], "labels": list(node.labels), "k": node.k}
     elif isinstance(node, Repeat):
@@ -129,7 +131,8 @@ def _node(body: dict[str, Any], nodes: list[Node], targets: Mapping[str, Any]) -
         return Layer(target, args, module=body["module"] is True, function=function, **names)
     if kind == "Choice":
         options = [_read(o, nodes) for o in body["options"]]
-        return Choice(options, body["labels"], **names)
+        search_only = {str(key): _read(value, nodes) for key, value in body.get("search_only", ())}
+        return Choice(options, body["labels"], search_only=search_only, **names)
     if kind == "Subset":
         return Subset([_read(o, nodes) for o in body["options"]], body["labels"], body["k"], **names)
     if kind == "Repeat":

@@ -62,6 +62,14 @@ class Space:
         """Names of the decisions that stand in several places."""
         return list(self._compiled.ties)
 
+    def decision_of(self, node: Node) -> Decision | None:
+        """The decision that a node of this space's tree stands for; None where nothing is decided."""
+        return self._compiled.decision_of.get(id(node))
+
+    def place_of(self, node: Node) -> str:
+        """Where a node of this space's tree stands (a tied one: where it was met first), for messages."""
+        return self._compiled.place_of.get(id(node), "")
+
     @cached_property
     def size(self) -> count.Size:
         """The exact number of architectures, with ties and conditions (`count.Size`)."""

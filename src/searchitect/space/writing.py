@@ -7,7 +7,7 @@ import inspect
 import itertools
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -105,14 +105,20 @@ class _Writer:
         return stored
 
 
-def one_of(*options: Any, name: str | None = None, tie: str | None = None, **labelled: Any) -> Choice:
+def one_of(
+    *options: Any, name: str | None = None, tie: str | None = None, search_only: Mapping[str, Any] | None = None,
+    **labelled: Any,
+) -> Choice:  # fmt: skip
     """Exactly one of the options, which may be modules, values or further nodes.
 
     Module options are known by their keyword or class name, values by themselves. A choice with one
-    option is no decision. Raises SpaceError without options or when two are the same.
+    option is no decision. `search_only` are modules by label, without decisions, that a supernet weighs
+    beside the options and that no architecture can hold (DARTS' `none`). Raises SpaceError without
+    options or when two are the same.
     """
     everything = [_plain(option, "one_of() option") for option in [*options, *labelled.values()]]
-    return Choice(everything, _labels(everything, list(labelled)), label=name, tie=tie)
+    extra = {label: _plain(option, "one_of(search_only=...) option") for label, option in (search_only or {}).items()}
+    return Choice(everything, _labels(everything, list(labelled)), search_only=extra, label=name, tie=tie)
 
 
 def subset(*options: Any, k: int, name: str | None = None, tie: str | None = None, **labelled: Any) -> Subset:
