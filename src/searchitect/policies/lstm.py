@@ -36,7 +36,7 @@ class LstmPolicy(Policy):
     """
 
     def __init__(
-        self, space: Space, seed: int, *, lr: float = 0.01, optimizer: str = "adam", hidden: int = 64,
+        self, space: Space, seed: int, *, lr: float = 0.003, optimizer: str = "adam", hidden: int = 64,
         temperature: float = 1.0, tanh_constant: float = 0.0, allowed: Mapping[str, Sequence[Scalar]] | None = None,
     ) -> None:  # fmt: skip
         if hidden < 1 or not temperature > 0 or not tanh_constant >= 0:

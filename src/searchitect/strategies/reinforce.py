@@ -31,7 +31,7 @@ class Reinforce(Strategy):
     as the policy concentrates.
 
     Options: `lr` and `optimizer` ("sgd", "adam") (the policy's own where not given: 0.5 and "sgd" for "factorised",
-    0.01 and "adam" for "lstm"), `baseline` = decay of the moving average, `entropy` = weight of the entropy bonus,
+    0.003 and "adam" for "lstm"), `baseline` = decay of the moving average, `entropy` = weight of the entropy bonus,
     `policy` = "factorised" or "lstm"; further options go to the policy (`temperature`, `tanh_constant`, `hidden`).
     """
 
