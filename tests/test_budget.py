@@ -70,3 +70,13 @@ def test_the_reserve_follows_what_candidates_cost():
     base = budget.reserve_for([1.0, 1.0, 1.0], 1.0, 10, 2, 3)
     twice = budget.reserve_for([2.0, 2.0, 2.0], 2.0, 10, 2, 3)
     assert math.isclose(twice - budget.REPORT_SECONDS, 2 * (base - budget.REPORT_SECONDS))
+
+
+def test_where_most_trials_pause_the_full_training_is_longer():
+    """32 full trials against 12: 8/3 times the epochs, as far as the final training allows."""
+    usual, pausing = (budget.choose(600, 5, 1.0, 1.0, 60, 2, 3, trials=n) for n in (32, budget.PAUSING_TRIALS))
+    assert pausing.final_epochs == usual.final_epochs
+    assert pausing.reserve == usual.reserve
+    assert usual.epochs < pausing.epochs <= pausing.final_epochs
+    search = (600 - 5 - usual.reserve) * 2
+    assert pausing.epochs == min(int(search / 12), pausing.final_epochs)

@@ -14,6 +14,7 @@ from searchitect.finalize.planning import makespan
 
 STEPS = 600  # optimiser steps that a usual training should have at least
 TRIALS = 32  # so many full trials a search should be able to afford before their training is made longer
+PAUSING_TRIALS = 12  # the same where most trials pause early: 27 epochs each buy about 100 trials, 4 of them to the end
 FINAL_SHARE = 0.45  # of the budget, at most, for the final comparison
 FINALISTS = 4  # the hand-made network among them
 MORE_ROWS = 1.3  # stage B trains on validation rows too
@@ -50,12 +51,13 @@ def final_seconds(
 
 def choose(
     budget: float, spent: float, candidate: float, baseline: float, full: int, workers: int, seeds: int,
-    epochs: int | None = None,
+    epochs: int | None = None, trials: int = TRIALS,
 ) -> Fidelities:  # fmt: skip
     """Split a budget (seconds), of which `spent` are gone already.
 
     candidate, baseline: measured seconds of one epoch of a typical network of the space, and of the baseline.
     full: epochs of a full training. epochs: what the user asked for in the search, or None.
+    trials: how many full trainings the search should be able to afford.
     """
     left = budget - spent
     cost = final_seconds(candidate, baseline, 1, workers, seeds=seeds) - REPORT_SECONDS
@@ -65,7 +67,7 @@ def choose(
     for_search = max(left - reserve, 0.2 * left) * workers
     if epochs is not None:
         return Fidelities(epochs, 1.0, max(final, epochs), reserve)
-    affordable = for_search / TRIALS / max(candidate, 1e-9)
+    affordable = for_search / trials / max(candidate, 1e-9)
     if affordable >= 3:
         search = min(int(affordable), final)
         return Fidelities(max(search, 1), 1.0, max(final, search), reserve)

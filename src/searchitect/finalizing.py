@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ from searchitect.keeping import weights_path
 from searchitect.loop import Loop
 from searchitect.nets import build
 from searchitect.observer import Announcer, Progress
-from searchitect.records import Objective, Trial, candidates, goals, losses
+from searchitect.records import Objective, Trial, candidates, goals, losses, thoroughness
 from searchitect.seeds import derive
 from searchitect.space import Architecture
 from searchitect.tasks import run_tasks
@@ -107,7 +107,7 @@ def leave_best_so_far(session: Session, loop: Loop) -> None:
 def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalPlan:
     """Finalists and epochs that fit, then with the time that is left more seeds than were asked for."""
     prepared, settings = session.prepared, session.settings
-    pool = _ranked(candidates(loop.trials.values(), prepared.objectives), prepared.objectives)
+    pool = finalists(loop.trials.values(), prepared.objectives)
     pool = _with_baseline(pool, prepared.baseline_architecture)
     left = _left(session)
     slowest = max(map(epoch_seconds, pool)) if _baseline(session) is not None else 0.0
@@ -139,6 +139,18 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
 def _left(session: Session) -> float | None:
     """Seconds for the final trainings; None without a budget."""
     return None if session.end is None else max(1.0, session.end - time.monotonic() - BUNDLE_SECONDS)
+
+
+def finalists(trials: Iterable[Trial], aims: Sequence[Objective]) -> list[Trial]:
+    """Who may be retrained, the best first: those at the highest fidelity reached; where they are fewer than there is
+    room for, the best of the next lower one follow, which merely have not been promoted yet."""
+    pool: list[Trial] = []
+    rest = list(trials)
+    while len(pool) < FINALISTS and (found := candidates(rest, aims)):
+        known = {trial.architecture for trial in pool}
+        pool += _ranked([trial for trial in found if trial.architecture not in known], aims)
+        rest = [t for t in rest if thoroughness(t.proposal.fidelity) < thoroughness(found[0].proposal.fidelity)]
+    return pool
 
 
 def _ranked(pool: Sequence[Trial], aims: Sequence[Objective]) -> list[Trial]:

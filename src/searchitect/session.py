@@ -16,18 +16,18 @@ import msgspec
 from searchitect import budget
 from searchitect.evaluators.base import Rival, Task
 from searchitect.executors import Executor, make
-from searchitect.finalizing import epoch_seconds, finalize, leave_best_so_far
+from searchitect.finalizing import epoch_seconds, finalists, finalize, leave_best_so_far
 from searchitect.interrupts import Interrupts
 from searchitect.keeping import began, state_path, weights_path
 from searchitect.loop import Limits, Loop
 from searchitect.observer import Observer, Progress
 from searchitect.preparing import Prepared
 from searchitect.probing import seconds_per_epoch
-from searchitect.records import Fidelity, State, Trial, candidates, goals, losses, thoroughness
+from searchitect.records import Fidelity, State, Trial, goals, losses, thoroughness
 from searchitect.reuse import Reuse
 from searchitect.seeds import derive
 from searchitect.store import Store
-from searchitect.strategies import Setting, make_strategy
+from searchitect.strategies import Setting, make_strategy, strategy_class
 
 CHECKPOINT_FROM = 20.0  # seconds of a trial; shorter ones are repeated, not continued, after an interruption
 MEASURED_BY_CLOCK = {"latency_ms", "seconds"}  # equal functions may differ in these
@@ -145,13 +145,18 @@ class Session:
                 return None
             found = budget.choose(
                 total, self.elapsed, candidate, self.baseline_epoch, prepared.full_epochs, prepared.workers,
-                settings.seeds, settings.epochs,
+                settings.seeds, settings.epochs, self._full_trials(),
             )  # fmt: skip
         evaluator = dict(self.store.meta["evaluator"]) | {"epochs": found.epochs}
         self.store.set_meta(
             fidelities=msgspec.to_builtins(found), baseline_epoch=self.baseline_epoch, evaluator=evaluator
         )
         return found
+
+    def _full_trials(self) -> int:
+        """How many full trainings a search by this strategy should be able to afford."""
+        pauses = strategy_class(self.store.meta["strategy"]["name"]).pauses
+        return budget.PAUSING_TRIALS if pauses else budget.TRIALS
 
     # -- search --------------------------------------------------------------------------------------
 
@@ -225,10 +230,10 @@ class Session:
         if self.end is None or now - self.replanned < REPLAN_EVERY:
             return
         self.replanned = now
-        pool = [t for t in candidates(loop.trials.values(), self.prepared.objectives) if t.source is None]
-        if len(pool) < 2:
+        top = finalists([t for t in loop.trials.values() if t.source is None], self.prepared.objectives)
+        if len(top) < 2:
             return
-        top = sorted(pool, key=lambda t: losses(t, self.prepared.objectives) or ())[: budget.FINALISTS]
+        top = top[: budget.FINALISTS]
         per_epoch = [epoch_seconds(trial) for trial in top if trial.state is State.DONE]
         baseline = self.baseline_epoch or max(per_epoch)
         reserve = budget.reserve_for(

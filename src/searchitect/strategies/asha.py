@@ -104,6 +104,8 @@ class ASHA(Strategy):
     rungs begin trials; `rank_by` = "last" or "extrapolated" (what the learning curve promises).
     """
 
+    pauses = True
+
     def __init__(
         self, setting: Setting, inner: str = "random", inner_options: Mapping[str, Any] | None = None, eta: int = 3,
         min_epochs: int = 1, rungs: Sequence[int] | None = None, brackets: int = 1, rank_by: RankBy = "last",

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from searchitect.errors import ArchitectureError, SpaceError, UsageError
 from searchitect.records import Fidelity, Objective, Proposal, Trial, losses
@@ -59,7 +59,11 @@ class Strategy(ABC):
     Contract (`searchitect.testing.StrategyContract`): all randomness comes from `seeds.stream` keyed by the
     study's seed and the number of the draw; the state is a fold over asked and told events; `ask(2)` equals
     `ask(1)` twice; tells may come in any order, late, failed, or for architectures never asked for.
+
+    `pauses` says that most trials end long before the full fidelity, which may then be a more expensive one.
     """
+
+    pauses: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, setting: Setting) -> None: ...

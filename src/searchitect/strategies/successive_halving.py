@@ -27,6 +27,8 @@ class SuccessiveHalving(Strategy):
     "extrapolated" (what the learning curve promises).
     """
 
+    pauses = True
+
     def __init__(
         self, setting: Setting, inner: str = "random", inner_options: Mapping[str, Any] | None = None, eta: int = 3,
         min_epochs: int = 1, rungs: Sequence[int] | None = None, rank_by: RankBy = "last",
