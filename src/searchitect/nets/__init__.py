@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from searchitect.nets.sequence import Position as Position
     from searchitect.nets.sequence import SelfAttention as SelfAttention
     from searchitect.nets.sequence import Tokens as Tokens
-    from searchitect.nets.supernet import Supernet as Supernet
-    from searchitect.nets.supernet import supernet as supernet
+    from searchitect.nets.supernets import Supernet as Supernet
+    from searchitect.nets.supernets import supernet as supernet
 
 # Block classes and their files; a space read from a file may name these and nothing else of this package.
 BLOCKS = {
@@ -65,8 +65,8 @@ _FILES = BLOCKS | {
     "build_plan": "building",
     "Cost": "cost",
     "Costs": "cost",
-    "Supernet": "supernet",
-    "supernet": "supernet",
+    "Supernet": "supernets",
+    "supernet": "supernets",
     "recalibrate": "inherit",
     "reestimate": "inherit",
 }

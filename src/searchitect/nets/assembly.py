@@ -45,6 +45,12 @@ class Assembly:
     def __init__(self, space: Space, outputs: int | None, run: Run, *, elastic: bool) -> None:
         self.space, self.outputs, self.run, self.elastic = space, outputs, run, elastic
         self.maker = _Maker(space.targets, outputs)
+        self._settled = False
+
+    def settle(self) -> None:
+        """After the dry run: modules that were made for it are let go."""
+        self._settled = True
+        self.maker.made.clear()
 
     def make(self, node: Node, fixed: Values) -> nn.Module:
         """The module of a node; decisions in `fixed` have their value, all others stay open."""
@@ -69,7 +75,7 @@ class Assembly:
         made = tuple(self.make(option, fixed) for option in node.options)
         decision = self.space.decision_of(node)
         if decision is None:
-            return self._call("searchitect.nets.Members", {"*": made}, node)
+            return self.call("searchitect.nets.Members", {"*": made}, node)
         combinations = list(itertools.combinations(range(len(made)), node.k))
         return SubsetGate(decision.name, node.labels, made, combinations, self.run)
 
@@ -77,7 +83,7 @@ class Assembly:
         made = tuple(self.make(copy, fixed) for copy in node.copies)
         decision = self.space.decision_of(node)
         if decision is None:
-            return self._call("torch.nn.Sequential", {"*": made}, node)
+            return self.call("torch.nn.Sequential", {"*": made}, node)
         return DepthGate(decision.name, range(node.low, len(made) + 1), made, self.run)
 
     def _layer(self, node: Layer, fixed: Values) -> nn.Module:
@@ -91,8 +97,11 @@ class Assembly:
         combinations = recipe.combinations()
         return PerPath(recipe, self.run) if combinations is None else Instances(recipe, self.run, combinations)
 
-    def _call(self, target: str, args: dict[str, Any], node: Node) -> nn.Module:
+    def call(self, target: str, args: dict[str, Any], node: Node) -> nn.Module:
+        """The module that a target makes of arguments, which hold no nodes any more."""
         made: nn.Module = self.maker.make(Plan(target, args, self.space.place_of(node)))
+        if self._settled:
+            self.maker.made.clear()
         return made
 
     def evaluate(self, value: Any, values: Values, *, modules: bool = True) -> Any:
@@ -179,8 +188,7 @@ class _Recipe:
                 f"decision {error.decision.name!r} has no value, and {self.place!r} needs one: give mix() weights or "
                 f"values={{{error.decision.name!r}: ...}} (allowed is {error.decision.allowed()})"
             ) from None
-        made: nn.Module = self.assembly.maker.make(Plan(self.node.target, args, self.place))
-        return made
+        return self.assembly.call(self.node.target, args, self.node)
 
     def arguments(self, values: Values) -> Any:
         """The plain arguments for these values. Raises Open."""

@@ -20,7 +20,7 @@ from searchitect.nets.gates import ChoiceGate, Gate, SubsetGate
 from searchitect.space import Architecture, Decision, Scalar
 
 if TYPE_CHECKING:
-    from searchitect.nets.supernet import Supernet
+    from searchitect.nets.supernets import Supernet
 
 Weights = Mapping[str, torch.Tensor]
 

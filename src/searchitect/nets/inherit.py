@@ -19,7 +19,7 @@ from searchitect.nets.sized import Elastic, Instances, PerPath
 from searchitect.space import Architecture, Scalar
 
 if TYPE_CHECKING:
-    from searchitect.nets.supernet import Supernet
+    from searchitect.nets.supernets import Supernet
 
 
 class Pair(NamedTuple):

@@ -61,6 +61,7 @@ def supernet(
     except RecursionError:
         raise BuildError("the space is nested too deeply for a supernet") from None
     assert assembly is not None
+    assembly.settle()
     return Supernet(space, root, assembly, x).train()
 
 
@@ -103,11 +104,18 @@ class Supernet(nn.Module):
 
     # -- passes --------------------------------------------------------------------------------------
 
-    def forward(self, x: torch.Tensor, architecture: Architecture) -> Any:
-        """One path: only what the architecture chose is run. x (B, ...).
+    def forward(
+        self, x: torch.Tensor, architecture: Architecture | None = None, *, weights: Weights | None = None,
+        values: Mapping[str, Scalar] | None = None,
+    ) -> Any:  # fmt: skip
+        """One path: only what the architecture chose is run. x (B, ...). With `weights` instead, the same as `mix`.
 
         Raises ArchitectureError for decisions of another space.
         """
+        if weights is not None:
+            return self.mix(x, weights, values)
+        if architecture is None:
+            return self.root(x)  # the first gate says what is missing
         positions = self.positions(architecture)
         with self._doing(follow) as run:
             run.chosen, run.values = positions, architecture.decisions
@@ -149,6 +157,12 @@ class Supernet(nn.Module):
             self._run.whole.pop(kind, None)
         else:
             self._run.whole[kind] = function
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are made anew from the space, since its parts are known by what they are here."""
+        run, state = self._run, self.state_dict(keep_vars=True)
+        args = (self.space, self.sample, self.outputs, run.around, run.whole, dict(state), self.training)
+        return _restore, args
 
     @contextmanager
     def _doing(self, combine: Combine) -> Iterator[Run]:
@@ -243,6 +257,17 @@ class Supernet(nn.Module):
         """The sample, where the weights are."""
         like = next(self.parameters(), self.sample)
         return self.sample.to(like.device, like.dtype if self.sample.is_floating_point() else None)
+
+
+def _restore(
+    space: Space, sample: torch.Tensor, outputs: int | None, around: Combine | None,
+    whole: dict[type[nn.Module], Any], state: dict[str, Any], training: bool,
+) -> Supernet:  # fmt: skip
+    net = supernet(space, sample, outputs=outputs, around=around)
+    net.load_state_dict(state, assign=True)
+    for kind, function in whole.items():
+        net.whole(kind, function)
+    return net.train(training)
 
 
 def _shares(name: str, weight: torch.Tensor) -> Shares:
