@@ -11,12 +11,14 @@ from functools import cache
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from searchitect.bench.loading import load_table
 from searchitect.bench.simulation import Limit, Run, resolve, setting_of, simulate
 from searchitect.bench.table import Table
 from searchitect.errors import StudyFailedError, UsageError
 from searchitect.executors import Context, Failed, Finished
+from searchitect.records import goals
 from searchitect.strategies import make_strategy
 
 CHUNK = 10  # seeds of one task
@@ -58,7 +60,11 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """What is kept of one search. `changes`: (evaluations told, virtual seconds, row) of each new incumbent."""
+    """What is kept of one search.
+
+    changes: (evaluations told, virtual seconds, row) of each new incumbent.
+    rows:    with several goals, the row of each evaluation; −1 where it failed or was not at the full fidelity.
+    """
 
     table: str
     label: str
@@ -69,6 +75,7 @@ class Trace(msgspec.Struct, frozen=True):
     failed: int
     reused: int
     cpu_seconds: float
+    rows: tuple[int, ...] = ()
 
     def row(self, evaluations: int | None = None, seconds: float | None = None) -> int:
         """The incumbent's row at the end, after so many evaluations or at a virtual time; -1: none yet."""
@@ -80,16 +87,18 @@ class Trace(msgspec.Struct, frozen=True):
         return found
 
 
-def trace(run: Run, label: str) -> Trace:
-    """Keep of a run what comparisons need."""
+def trace(run: Run, label: str, *, rows: bool = False) -> Trace:
+    """Keep of a run what comparisons need; `rows` where there are several goals."""
     changes, before = [], -1
     for told, row in enumerate(run.incumbent.tolist(), 1):
         if row != before:
             changes.append((told, float(run.ends[told - 1]), row))
             before = row
     last = float(run.ends[-1]) if len(run.ends) else 0.0
+    full = np.where(np.isfinite(run.signal) & (run.epochs == run.epochs.max(initial=0)), run.rows, -1)
     return Trace(
-        run.table, label, run.seed, len(run.ends), last, tuple(changes), run.failed, run.reused, run.cpu_seconds
+        run.table, label, run.seed, len(run.ends), last, tuple(changes), run.failed, run.reused, run.cpu_seconds,
+        tuple(full.tolist()) if rows else (),
     )  # fmt: skip
 
 
@@ -135,13 +144,14 @@ def run_task(payload: Mapping[str, Any], _: Context | None = None) -> dict[str, 
     """Some seeds of one strategy on one table; plain data in and out."""
     plan, entry = msgspec.convert(payload["plan"], Plan), msgspec.convert(payload["entry"], Entry)
     table = _table(payload["table"])
+    several = len(goals(table.objectives(plan.objectives))) > 1
     traces = []
     for seed in range(payload["first"], payload["last"]):
         run = simulate(
             table, entry.strategy, plan.limit, seed=seed, objectives=plan.objectives, options=entry.options,
             workers=plan.workers, reuse=plan.reuse,
         )  # fmt: skip
-        traces.append(msgspec.structs.replace(trace(run, entry.shown), table=payload["table"]))
+        traces.append(msgspec.structs.replace(trace(run, entry.shown, rows=several), table=payload["table"]))
     return {"traces": msgspec.to_builtins(traces)}
 
 

@@ -13,6 +13,7 @@ from searchitect.report.plain import line, show_number
 
 LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 56.0, svg.WIDTH - 12.0, 24.0, 224.0, 264.0
 COLOURS = 6
+BANDS = 4  # so many strategies can show their intervals without hiding one another
 
 Curve = Sequence[tuple[float, Summary]]
 
@@ -23,7 +24,7 @@ def colour(index: int) -> str:
 
 
 def regret_figure(curves: Sequence[tuple[str, Curve]], axis: str) -> Markup | None:
-    """Mean regret of each strategy with its 95 % interval as a band; both axes are logarithmic where they can be."""
+    """Mean regret of each strategy, of up to four with 95 % intervals; both axes are logarithmic where they can be."""
     known = [(name, [(x, s) for x, s in curve if s.n and math.isfinite(s.mean)]) for name, curve in curves]
     points = [(x, s) for _, curve in known for x, s in curve]
     if not points:
@@ -35,7 +36,8 @@ def regret_figure(curves: Sequence[tuple[str, Curve]], axis: str) -> Markup | No
     y = svg.scale([max(m, least) if log else m for m in means], BOTTOM, TOP, log=log)
     parts = svg.Frame(x, y, HEIGHT, axis, "mean regret").draw()
     for index, (name, curve) in enumerate(known):
-        parts += _band(x, y, curve, index)
+        if len(known) <= BANDS:
+            parts += _band(x, y, curve, index)
         places = [(x(p), y(s.mean)) for p, s in curve]
         last = f", {show_number(curve[-1][1].mean)} at the end" if curve else ""
         parts.append(svg.path(places, f"curve {colour(index)}", f"{line(name, 60)}{last}"))

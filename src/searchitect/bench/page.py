@@ -22,6 +22,7 @@ from searchitect.report.plain import clean, number, show_number
 from searchitect.report.svg import tag
 
 PLACES = 60  # points of a curve
+SHOWN = 50  # a curve begins at this part of its end; before there is little but noise
 EXTRA = """
 .band { fill: var(--c); fill-opacity: 0.15; stroke: none; } .dashed { stroke-dasharray: 5 3; }
 .joined { stroke: var(--ink); stroke-width: 3.5; stroke-linecap: round; } .stem { stroke: var(--soft); }
@@ -84,6 +85,7 @@ def _figure(plan: Plan, traces: Sequence[Trace], name: str, by: str) -> Markup |
     most = min(max((t.evaluations if by == "evaluations" else t.seconds) for t in mine if t.label == e.shown)
                for e in plan.entries)  # fmt: skip
     first = 1.0 if by == "evaluations" else min((t.changes[0][1] for t in mine if t.changes), default=1.0)
+    first = max(first, round(most / SHOWN)) if most > SHOWN else first
     if not most > first > 0:
         return None
     places = np.geomspace(first, most, PLACES)

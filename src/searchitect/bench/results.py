@@ -13,10 +13,11 @@ import numpy as np
 
 from searchitect.bench import stats
 from searchitect.bench.compare import Plan, Trace
+from searchitect.bench.fronts import Front
 from searchitect.bench.loading import load_table
 from searchitect.bench.table import Table
 from searchitect.errors import UsageError
-from searchitect.records import jsonable
+from searchitect.records import goals, jsonable
 
 POINTS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
@@ -94,6 +95,7 @@ def _of_table(
     labels = [e.shown for e in plan.entries]
     tests = stats.pairs(dict(zip(labels, final.T, strict=True)))
     aims = table.objectives(plan.objectives)
+    front = Front(table, plan) if len(goals(aims)) > 1 else None
     strategies = []
     for entry in plan.entries:
         found = _of(traces, name, entry.shown)
@@ -109,12 +111,21 @@ def _of_table(
             "cpu_ms_per_proposal": 1000 * sum(t.cpu_seconds for t in found) / max(asked, 1),
             **_judged(judge, found, at),
             "read_out": outs,
+            "front": None if front is None else _front_shares(front, found, at),
         })  # fmt: skip
     return {
         "table": name, "about": table.about, "objectives": [str(o) for o in aims], "score": table.score,
         "unit": table.columns[table.score].unit, "direction": table.columns[table.score].direction,
         "optimum": judge.optimum, "strategies": strategies, "tests": msgspec.to_builtins(tests),
     }  # fmt: skip
+
+
+def _front_shares(front: Front, traces: Sequence[Trace], points: Sequence[int]) -> dict[str, Any]:
+    """With several goals: the share of the hypervolume of the table's front."""
+    ends = msgspec.to_builtins(stats.summary([front.share(t) for t in traces]))
+    reached = {p: [t for t in traces if t.evaluations >= p] for p in points}
+    at = {str(p): msgspec.to_builtins(stats.summary([front.share(t, p) for t in ts])) for p, ts in reached.items()}
+    return {"end": ends, "at": at}
 
 
 def _judged(judge: Judge, traces: Sequence[Trace], points: Sequence[int]) -> dict[str, Any]:

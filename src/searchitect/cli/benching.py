@@ -219,7 +219,7 @@ def _table_lines(found: Mapping[str, Any], table: Mapping[str, Any]) -> list[str
             f"{_digits(regret['low'])} to {_digits(regret['high'])}", f"{s['cpu_ms_per_proposal']:.3g}",
         ])  # fmt: skip
     lines += columns(head, rows)
-    lines += _at_lines(table)
+    lines += [*_at_lines(table), *_front_lines(table)]
     for place, entry in enumerate(table["strategies"][0]["read_out"]):
         lines += ["", f"the same architectures in {entry['table']} ({entry['score_column']})"]
         outs = [(s["label"], s["read_out"][place]["end"]) for s in table["strategies"]]
@@ -239,6 +239,15 @@ def _at_lines(table: Mapping[str, Any]) -> list[str]:
     return ["", "mean regret after so many evaluations", *columns(["strategy", *shown], rows)]
 
 
+def _front_lines(table: Mapping[str, Any]) -> list[str]:
+    """With several goals: how much of the table's front was found."""
+    shares = [(s["label"], s["front"]) for s in table["strategies"] if s["front"]]
+    if not shares:
+        return []
+    rows = [[label, _spread(front["end"])] for label, front in shares]
+    return ["", "share of the hypervolume of the table's front", *columns(["strategy", "share"], rows)]
+
+
 def _reached(strategy: Mapping[str, Any], point: str) -> bool:
     """Whether all searches of a strategy got that far."""
     return bool(point in strategy["at"] and strategy["at"][point]["regret"]["n"] == strategy["runs"])
@@ -255,7 +264,7 @@ def _test_lines(table: Mapping[str, Any]) -> list[str]:
         word = "cannot tell" if not sure else "worse" if (number(test["difference"]) or 0.0) > 0 else "better"
         low, high = _digits(-(number(test["high"]) or 0.0)), _digits(-(number(test["low"]) or 0.0))
         lines += wrap(
-            f"{line(test['second'], 40)}: {word}, regret lower by {low} to {high}, p = {_p(test['holm'])}",
+            f"{line(test['second'], 40)}: {word}, regret lower by {low} to {high}, p {_p(test['holm'])}",
             first="  ", indent="    ",
         )  # fmt: skip
     return lines
@@ -263,7 +272,7 @@ def _test_lines(table: Mapping[str, Any]) -> list[str]:
 
 def _rank_lines(ranks: Mapping[str, Any]) -> list[str]:
     order = sorted(zip(ranks["means"], ranks["names"], strict=True), key=lambda p: (number(p[0]) or 0.0, p[1]))
-    lines = [f"mean rank over {show_number(ranks['blocks'])} searches (Friedman p = {_p(ranks['p'])})"]
+    lines = [f"mean rank over {show_number(ranks['blocks'])} searches (Friedman p {_p(ranks['p'])})"]
     lines += [f"  {_digits(mean):>5}  {line(name, 60)}" for mean, name in order]
     return lines + wrap(
         f"ranks that differ by less than {_digits(ranks['difference'])} cannot be told apart (Nemenyi, 5 %)", first="  "
@@ -272,7 +281,7 @@ def _rank_lines(ranks: Mapping[str, Any]) -> list[str]:
 
 def _p(value: Any) -> str:
     p = number(value)
-    return "?" if p is None or p != p else "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+    return "= ?" if p is None or p != p else "< 0.0001" if p < 0.0001 else f"= {p:.2g}"
 
 
 def _spread(score: Mapping[str, Any]) -> str:
