@@ -63,6 +63,23 @@ def test_an_open_trial_is_asked_again_next_time(tmp_path):
         assert (again.number, again.architecture, again.attempts) == (lost.number, lost.architecture, 2)
 
 
+def test_trainings_that_pause_are_mine_to_continue(tmp_path):
+    """Each promotion names the trial to go on with; no epoch is trained twice."""
+    trained = {}
+    with Manual(toy_space(), "max score", tmp_path / "s", strategy="asha", epochs=9) as study:
+        for trial in study.take(60):
+            fidelity, before = trial.proposal.fidelity, 0
+            if trial.proposal.origin == "promote":
+                parent = next(t for t in study.trials if t.number == trial.proposal.parents[0])
+                before = trained[parent.number if parent.source is None else parent.source]
+                assert (parent.architecture, parent.seed) == (trial.architecture, trial.seed)
+            assert (before, fidelity.epochs, fidelity.horizon) in [(0, 1, 9), (1, 3, 9), (3, 9, 0)]
+            trained[trial.number] = fidelity.epochs
+            study.tell(trial, score=toy_value(trial.architecture) - 0.1 / fidelity.epochs)
+        assert study.best.proposal.fidelity.epochs == 9
+        assert sorted(set(trained.values())) == [1, 3, 9]
+
+
 def test_a_failed_trial_is_data(tmp_path):
     with Manual(toy_space(), "max score", tmp_path / "s") as study:
         study.tell(study.ask(), score=1.0)

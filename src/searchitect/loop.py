@@ -132,7 +132,7 @@ class Loop:
                 self._count(trial)
                 self._tell(trial)
                 self.kept.told(trial, self.trials)
-        self.ready.extend(trial for trial in self.trials.values() if trial.state in (State.QUEUED, State.PAUSED))
+        self.ready.extend(trial for trial in self.trials.values() if trial.state is State.QUEUED)
         self.incumbent = best(self.trials.values(), self.objectives)
 
     def enqueue(self, architecture: Architecture, fidelity: Fidelity) -> Trial:

@@ -55,11 +55,15 @@ class Manual:
     is on disk, and a study cut anywhere goes on with the same proposals. Several trials may be out at once,
     told in any order; whoever calls is one process. `start` are architectures (or decisions by name, or paths
     of arch.json) that the strategy proposes first; a study that is continued keeps those it began with.
+
+    With `epochs` (those of a full training) strategies may ask for less: `trial.proposal.fidelity.epochs` says how many,
+    counted from the beginning, and a trial whose `proposal.origin` is "promote" goes on where its parent paused
+    (`proposal.parents[0]`, with the same `seed`); the schedule is for `fidelity.horizon` epochs where that is not 0.
     """
 
     def __init__(
         self, space: Space, objective: str | Sequence[str], path: str | Path, *, strategy: str = "random",
-        strategy_options: Mapping[str, Any] | None = None, seed: int = 0, start: Any = (),
+        strategy_options: Mapping[str, Any] | None = None, seed: int = 0, start: Any = (), epochs: int = 0,
     ) -> None:  # fmt: skip
         aims, options, folder = objectives(objective), dict(strategy_options or {}), Path(path)
         known = (folder / "study.db").exists()
@@ -68,7 +72,7 @@ class Manual:
         )
         try:
             self._note(space, [str(o) for o in aims], {"name": strategy, "options": options, "why": "asked for"}, seed)
-            self._fidelity = Fidelity("function")
+            self._fidelity = Fidelity("function", epochs)
             first = start_architectures(self.store.meta.get("start", start), space)
             self.store.set_meta(start=[dict(a.decisions) for a in first])
             made = make_strategy(strategy, Setting(space, aims, seed, self._fidelity, start=first), options)

@@ -14,18 +14,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from searchitect.errors import UsageError
-from searchitect.space import Architecture
+from searchitect.space import Architecture, Scalar
 
 
 class State(StrEnum):
-    """Where a trial stands. QUEUED → RUNNING → DONE, FAILED, PRUNED or PAUSED."""
+    """Where a trial stands. QUEUED → RUNNING → DONE, FAILED or PRUNED."""
 
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
     PRUNED = "pruned"
-    PAUSED = "paused"
 
 
 class Cause(StrEnum):
@@ -319,6 +318,26 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [jsonable(v) for v in value]
     return value
+
+
+class Epoch(msgspec.Struct, frozen=True):
+    """One pass over the training rows by a supernet; not a trial.
+
+    losses:  means over the steps: "train", and "architecture" where there are such steps.
+    metrics: of the derived architecture with inherited weights, on validation rows.
+    gates:   the share of each option, by decision, in the order of the supernet's labels.
+    derived: decisions of the architecture that comes out now. guard: what `sharing.guard` counted.
+    stop:    why the search ends here, or "".
+    """
+
+    number: int
+    seconds: float
+    losses: dict[str, float]
+    metrics: dict[str, float]
+    gates: dict[str, tuple[float, ...]]
+    derived: dict[str, Scalar]
+    guard: dict[str, float] = {}
+    stop: str = ""
 
 
 class Score(msgspec.Struct, frozen=True):

@@ -299,8 +299,7 @@ def tally(trials: Iterable[Trial]) -> dict[str, int]:
         if trial.source is not None and trial.state in (State.DONE, State.FAILED):
             counts["reused"] += 1
         else:
-            name = "queued" if trial.state is State.PAUSED else trial.state.value
-            counts[name] += 1
+            counts[trial.state.value] += 1
     return counts
 
 

@@ -128,7 +128,7 @@ def decision_shares(
     ranges. Nothing is said with fewer than `least` candidates. Shares describe; they prove no effect.
     """
     pool = sorted(candidates(trials, objectives), key=lambda t: (losses(t, objectives) or (), t.number))
-    ended = [t for t in trials if t.state in (State.DONE, State.FAILED, State.PRUNED, State.PAUSED)]
+    ended = [t for t in trials if t.state in (State.DONE, State.FAILED, State.PRUNED)]
     if len(pool) < least:
         return Decisions((), 0, len(ended), 0)
     top = [t.architecture.decisions for t in pool[: math.ceil(quantile * len(pool))]]

@@ -111,7 +111,7 @@ def progress_sentence(snapshot: Snapshot) -> str:
     ended, running, queued = (
         snapshot.count(*ENDED),
         snapshot.count(State.RUNNING),
-        snapshot.count(State.QUEUED, State.PAUSED),
+        snapshot.count(State.QUEUED),
     )
     words = [f"{plural(ended, 'trial')} ended"]
     words += [f"{running:,} running"] * bool(running) + [f"{queued:,} waiting"] * bool(queued)

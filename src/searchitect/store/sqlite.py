@@ -22,7 +22,7 @@ from searchitect.store.connection import Connection
 from searchitect.store.lock import Owner, StudyLock
 
 T = TypeVar("T")
-_ENDS = frozenset({State.DONE, State.FAILED, State.PRUNED, State.PAUSED})
+_ENDS = frozenset({State.DONE, State.FAILED, State.PRUNED})
 _UNREADABLE = (msgspec.DecodeError, TypeError, ValueError, RecursionError)
 
 
@@ -48,7 +48,7 @@ class Store:
         self.meta: dict[str, Any] = {}
         self._path = folder / database.FILE
         self._connection = connection
-        self._open_trials: dict[int, Trial] = {}  # queued, running and paused, as they are in the file
+        self._open_trials: dict[int, Trial] = {}  # queued and running, as they are in the file
         connection.on_rollback = self._forget
         self._load_meta()
 
@@ -167,11 +167,11 @@ class Store:
             self._open_trials.update((t.number, t) for t in trials)
 
     def start(self, number: int, *, worker: int) -> Trial:
-        """QUEUED or PAUSED becomes RUNNING with the next attempt. Raises UsageError in any other state."""
+        """QUEUED becomes RUNNING with the next attempt. Raises UsageError in any other state."""
         with self.transaction():
             trial = self.trial(number)
-            if trial.state is not State.QUEUED and trial.state is not State.PAUSED:
-                raise UsageError(f"trial {number} is {trial.state}: only a queued or paused one can be started")
+            if trial.state is not State.QUEUED:
+                raise UsageError(f"trial {number} is {trial.state}: only a queued one can be started")
             running = replace(
                 trial,
                 state=State.RUNNING,
@@ -213,7 +213,7 @@ class Store:
             self._connection.run("INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?)", row)
 
     def finish(self, trial: Trial, attempt: int) -> bool:
-        """Store what became of a RUNNING trial: DONE, FAILED, PRUNED or PAUSED.
+        """Store what became of a RUNNING trial: DONE, FAILED or PRUNED.
 
         A QUEUED trial may be finished too, when its result was reused (`source`) or it was never started.
         Returns False, and leaves a note of the result, when the attempt is not the current one.
@@ -252,7 +252,7 @@ class Store:
             raise StorageError(
                 f"{self._path}: trial {old.number} was changed by another program; only its driver may write"
             )
-        if new.state in _ENDS and new.state is not State.PAUSED:
+        if new.state in _ENDS:
             self._open_trials.pop(new.number, None)
         else:
             self._open_trials[new.number] = new

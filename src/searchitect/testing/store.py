@@ -111,13 +111,13 @@ class StoreContract:
             assert store.finish(replace(measured(proposed(1)), source=0), 0)
             assert store.trial(1).source == 0
 
-    def test_a_paused_trial_goes_on_with_its_curve(self, tmp_path: Path) -> None:
+    def test_a_trial_that_is_queued_again_goes_on_with_its_curve(self, tmp_path: Path) -> None:
         with self.make(tmp_path / "s") as store:
             store.queue([proposed(0)])
-            running = store.start(0, worker=0)
+            store.start(0, worker=0)
             for step in (1, 2, 3):
                 store.report(0, 1, step, {"loss": 1.0 / step})
-            store.finish(replace(measured(running), state=State.PAUSED), 1)
+            assert store.requeue(0, 1)
             assert store.start(0, worker=0).attempts == 2
             store.report(0, 1, 4, {"loss": 99.0})
             store.report(0, 2, 3, {"loss": 0.3})
