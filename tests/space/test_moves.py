@@ -1,5 +1,6 @@
 """Moves where the contract of spaces does not look: randomness, numbers, foreign architectures."""
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -131,3 +132,15 @@ def test_encoding_scales_numbers_and_marks_what_is_active():
     assert space.features == ["n active", "n", "b.x.0 active", "b.x.0", "b active", "b=x", "b=y"]
     assert space.encode(space.architecture({"n": 20, "b": "y"})) == [1.0, 1 / 3, 0.0, 0.0, 1.0, 0.0, 1.0]
     assert space.encode(space.architecture({"n": 40, "b": "x", "b.x.0": 3})) == [1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("points", [0, 1, 2, 3])
+def test_crossover_at_points_takes_whole_parts_in_turn(points):
+    space = Space(Layer("toy.Net", {f"x{i:02}": one_of("a", "b") for i in range(12)}))
+    mother = space.architecture({d.name: "a" for d in space.decisions})
+    father = space.architecture({d.name: "b" for d in space.decisions})
+    rows = ["".join(space.cross(mother, father, n, points=points).decisions.values()) for n in range(600)]
+    most = max(sum(x != y for x, y in itertools.pairwise(row)) for row in rows)
+    assert most == points if points else most > 6
+    for place in range(12):  # no place prefers a parent (4 sigma)
+        assert abs(sum(row[place] == "a" for row in rows) - 300) < 4 * 150**0.5

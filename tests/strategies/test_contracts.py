@@ -40,6 +40,17 @@ class TestRegularizedEvolutionWithCrossover(StrategyContract):
         return make_strategy("regularized-evolution", setting, {"population": 8, "sample": 3, "crossover": 0.7})
 
 
+class TestNSGA2(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("nsga2", setting, {"population": 6})
+
+
+class TestNSGA2InGenerations(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        options = {"population": 6, "children": 5, "crossover": "two-point", "distinct": "off", "cross": 0.9}
+        return make_strategy("nsga2", setting, options)
+
+
 class TestLocalSearch(StrategyContract):
     repeats = False
 
@@ -121,6 +132,28 @@ class TestASHAAroundEvolution(StrategyContract):
     def make(self, setting: Setting) -> Strategy:
         inner = {"inner": "regularized-evolution", "inner_options": {"population": 6, "sample": 2}}
         return make_strategy("asha", setting, {"rungs": [1, 3, 9], "brackets": 2, **inner})
+
+
+@pytest.mark.slow
+class TestBananas(StrategyContract):
+    rounds = 10  # a training takes about a tenth of a second
+
+    def make(self, setting: Setting) -> Strategy:
+        options = {"startup": 4, "candidates": 12, "every": 4, "members": 2}
+        return make_strategy("bananas", setting, options)
+
+
+@pytest.mark.slow
+class TestNasBowl(StrategyContract):
+    rounds = 12
+
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("nas-bowl", setting, {"startup": 5, "candidates": 12})
+
+
+class TestGaussianProcess(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("gaussian-process", setting, {"initial": 6})
 
 
 def test_every_strategy_has_a_row():

@@ -60,6 +60,29 @@ def test_the_tournament_is_won_with_the_probability_of_its_definition():
     assert abs(wins / 4000 - 0.3) < 4 * (0.3 * 0.7 / 4000) ** 0.5
 
 
+def test_crossed_children_mix_two_parents_and_are_never_one_of_them():
+    space = toy_space(finite=True)
+    options = {"population": 8, "sample": 2, "crossover": 0.6}
+    strategy = make_strategy("regularized-evolution", Setting(space, objectives("max score"), 0), options)
+    trials, mixed = [], 0
+    for number in range(300):
+        (proposal,) = strategy.ask(1)
+        value = toy_value(proposal.architecture)
+        trials.append(Trial(number, proposal, State.DONE, measurement=Measurement({"score": value})))
+        strategy.tell(trials[-1])
+        parents = [trials[i].architecture for i in proposal.parents]
+        assert proposal.architecture not in parents
+        if len(parents) == 2:
+            assert proposal.origin == "cross"
+            a, b = (p.decisions for p in parents)
+            mixed += all(value in (a.get(n), b.get(n)) for n, value in proposal.architecture.decisions.items())
+    crossed = sum(t.proposal.origin == "cross" for t in trials)
+    assert abs(crossed / 292 - 0.6) < 4 * (0.24 / 292) ** 0.5
+    assert mixed > 20
+    with pytest.raises(UsageError, match="crossover from 0 to 1"):
+        make_strategy("regularized-evolution", Setting(space, objectives("max score"), 0), {"crossover": 2})
+
+
 def test_a_smaller_violation_beats_a_better_goal():
     space, goals = toy_space(), objectives(["max score", "cost < 10"])
     good, near, far = (told(i, space, score=s, cost=c) for i, (s, c) in enumerate([(0.1, 9), (0.9, 11), (0.95, 30)]))

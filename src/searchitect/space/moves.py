@@ -153,18 +153,36 @@ def _with(space: Space, old: dict[str, Scalar], changed: Decision, value: Scalar
     return Architecture(space.fingerprint, space.trace(decide))
 
 
-def cross(space: Space, first: Architecture, second: Architecture, draws: Draws) -> Architecture:
+def cross(space: Space, first: Architecture, second: Architecture, draws: Draws, points: int) -> Architecture:
     """See `Space.cross`."""
     a, b = first.decisions, second.decisions
+    from_first = _segments(space, a, b, draws, points) if points else None
+    bits = 0 if points else draws.below(1 << len(space.decisions))
 
     def decide(decision: Decision) -> Scalar:
+        nonlocal bits
         name = decision.name
         if name in a and name in b:
-            return a[name] if draws.below(2) else b[name]
+            bits, mine = bits >> 1, bits & 1 if from_first is None else name in from_first
+            return a[name] if mine else b[name]
         # every value that leads here came from a parent that had it, unless two parents met at a tie
         return a[name] if name in a else b[name] if name in b else draw_value(decision, draws)
 
     return Architecture(space.fingerprint, space.trace(decide))
+
+
+def _segments(
+    space: Space, a: dict[str, Scalar], b: dict[str, Scalar], draws: Draws, points: int
+) -> set[str]:  # fmt: skip
+    """The shared decisions that the first parent gives: every second part between `points` cuts."""
+    shared = [d.name for d in space.decisions if d.name in a and d.name in b]
+    cuts = sorted(draws.below(len(shared) + 1) for _ in range(points))
+    given, turn, before = set[str](), draws.below(2), 0
+    for cut in (*cuts, len(shared)):
+        if turn:
+            given.update(shared[before:cut])
+        turn, before = 1 - turn, cut
+    return given
 
 
 def neighbours(space: Space, architecture: Architecture, draws: Draws) -> Iterator[Architecture]:

@@ -110,9 +110,15 @@ class Space:
         """Change one active decision; never returns its input. Raises SpaceError in a space of one point."""
         return moves.mutate(self, self._own(architecture), moves.draws_of(draws))
 
-    def cross(self, first: Architecture, second: Architecture, draws: Draws | int) -> Architecture:
-        """A child that takes each decision from one of two parents; always valid."""
-        return moves.cross(self, self._own(first), self._own(second), moves.draws_of(draws))
+    def cross(
+        self, first: Architecture, second: Architecture, draws: Draws | int, *, points: int = 0
+    ) -> Architecture:  # fmt: skip
+        """A child that takes each decision from one of two parents; always valid.
+
+        points: 0 draws the parent of each decision; 1, 2, ... cut the row of decisions at so many places and take
+        the parts from the parents in turn.
+        """
+        return moves.cross(self, self._own(first), self._own(second), moves.draws_of(draws), points)
 
     def neighbours(self, architecture: Architecture, draws: Draws | int = 0) -> Iterator[Architecture]:
         """All architectures that differ in one decision (numbers: by one step), each once.

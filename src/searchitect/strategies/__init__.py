@@ -18,6 +18,7 @@ STRATEGIES: dict[str, str] = {
     "exhaustive": "searchitect.strategies.exhaustive:Exhaustive",
     "local-search": "searchitect.strategies.local_search:LocalSearch",
     "regularized-evolution": "searchitect.strategies.evolution:RegularizedEvolution",
+    "nsga2": "searchitect.strategies.nsga2:NSGA2",
     "reinforce": "searchitect.strategies.reinforce:Reinforce",
     "ppo": "searchitect.strategies.ppo:PPO",
     "optuna-tpe": "searchitect.strategies.optuna_samplers:OptunaTPE",
@@ -25,6 +26,9 @@ STRATEGIES: dict[str, str] = {
     "successive-halving": "searchitect.strategies.successive_halving:SuccessiveHalving",
     "hyperband": "searchitect.strategies.hyperband:Hyperband",
     "asha": "searchitect.strategies.asha:ASHA",
+    "bananas": "searchitect.strategies.bananas:Bananas",
+    "nas-bowl": "searchitect.strategies.nas_bowl:NasBowl",
+    "gaussian-process": "searchitect.strategies.gaussian_process:GaussianProcess",
 }
 
 __all__ = ["STRATEGIES", "Setting", "Strategy", "make_strategy", "strategy_class"]

@@ -89,15 +89,26 @@ def crowding(values: Sequence[Values]) -> list[float]:
     for i, value in enumerate(values):
         first.setdefault(value, i)
     distinct = list(first.values())
-    for goal in range(len(values[0])):
+    if len(distinct) <= 2:  # ends only
+        for i in distinct:
+            found[i] = math.inf
+        return found
+    goals = len(values[0])
+    if goals == 2:  # along a front of two goals the second falls as the first rises: one order serves both
+        distinct.sort(key=values.__getitem__)
+    for goal in range(goals):
         column = _finite([values[i][goal] for i in distinct])
-        order = sorted(range(len(column)), key=column.__getitem__)
+        order = _along(len(column), goal) if goals == 2 else sorted(range(len(column)), key=column.__getitem__)
         low, high = column[order[0]], column[order[-1]]
         found[distinct[order[0]]] = found[distinct[order[-1]]] = math.inf
         if high > low:
             for before, here, after in zip(order, order[1:], order[2:], strict=False):
                 found[distinct[here]] += (column[after] - column[before]) / (high - low)
     return found
+
+
+def _along(n: int, goal: int) -> Sequence[int]:
+    return range(n) if goal == 0 else range(n - 1, -1, -1)
 
 
 def _finite(column: list[float]) -> list[float]:
