@@ -124,7 +124,7 @@ def test_bad_options_are_named():
         make_strategy("regularized-evolution", setting, {"population": 4, "sample": 9})
     with pytest.raises(UsageError, match="temperature"):
         make_strategy("random", setting, {"temperature": 1})
-    with pytest.raises(UsageError, match="auto, random, .*regularized-evolution"):
+    with pytest.raises(UsageError, match=r"auto, random, .*regularized-evolution"):
         make_strategy("annealing", setting)
     with pytest.raises(UsageError, match="not a searchitect"):
         make_strategy("searchitect.space:Space", setting)

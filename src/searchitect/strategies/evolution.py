@@ -10,6 +10,8 @@ from searchitect.seeds import Stream, stream
 from searchitect.space import Architecture
 from searchitect.strategies.base import Fitness, Member, Setting, Strategy, first_feasible, fitness, initial
 
+REPAIRS = 10  # mutations at most, until a crossed child is neither of its parents
+
 
 class RegularizedEvolution(Strategy):
     """Ageing evolution: each child is one mutation of a tournament's winner; the oldest member leaves.
@@ -73,10 +75,11 @@ class RegularizedEvolution(Strategy):
         """One mutation, or one of two parents' mixture; where the neighbourhood is infeasible, up to nine mutations
         more."""
         space = self.setting.space
-        child = parents[0].architecture
-        if len(parents) == 2:
-            child = space.cross(child, parents[1].architecture, source)
-        if child in (parents[0].architecture, parents[-1].architecture):
+        mother, father = parents[0].architecture, parents[-1].architecture
+        child = space.cross(mother, father, source) if len(parents) == 2 else space.mutate(mother, source)
+        for _ in range(REPAIRS):
+            if child not in (mother, father):
+                break
             child = space.mutate(child, source)
         for _ in range(min(attempt // 20, 9)):
             child = space.mutate(child, source)
