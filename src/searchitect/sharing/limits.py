@@ -1,0 +1,53 @@
+"""The architecture of the largest shares that keeps a hard limit."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from searchitect.errors import SpaceError
+from searchitect.nets.supernets import Supernet
+from searchitect.seeds import stream
+from searchitect.space import Architecture
+
+TRIED = 20_000  # architectures looked at before giving up
+
+
+def within(
+    net: Supernet, first: Architecture, shares: Mapping[str, Tensor], feasible: Callable[[Architecture], bool]
+) -> Architecture:
+    """`first` if it is feasible, else the feasible one that gives up the least, log p summed over its decisions.
+
+    Best-first search over single changes: exact where decisions do not depend on each other; where they do, what
+    becomes active is drawn. Raises SpaceError when nothing feasible is found.
+    """
+    if feasible(first):
+        return first
+    weights = {name: [math.log(max(p, 1e-12)) for p in share.tolist()] for name, share in shares.items()}
+    labels = net.decisions()
+
+    def score(architecture: Architecture) -> float:
+        return sum(
+            weights[name][labels[name].index(value)]
+            for name, value in architecture.decisions.items()
+            if name in weights and value in labels[name]
+        )
+
+    draws = stream(0, 0, "within limits")
+    seen = {first}
+    heap = [(-score(first), 0, first)]
+    while heap and len(seen) < TRIED:
+        _, _, architecture = heapq.heappop(heap)
+        if feasible(architecture):
+            return architecture
+        for other in net.space.neighbours(architecture, draws):
+            if other not in seen:
+                seen.add(other)
+                heapq.heappush(heap, (-score(other), len(seen), other))
+    raise SpaceError(
+        f"no architecture that keeps the limits was found near the one that the search prefers ({len(seen):,} tried): "
+        "loosen a limit, or give the method a penalty on that cost"
+    )

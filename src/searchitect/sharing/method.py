@@ -1,0 +1,94 @@
+"""What a weight-sharing method is: how gates are set in a weights step, and how it learns which option is best."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from searchitect.nets.gates import Combine
+from searchitect.nets.supernets import Supernet
+from searchitect.sharing.penalty import Penalty
+from searchitect.space import Architecture
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs, y) → scalar
+
+
+class Batch(NamedTuple):
+    """Rows x (B, ...) and their targets y (B, ...)."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass
+class Setup:
+    """What a method works on.
+
+    loss:      of outputs and targets, a scalar.
+    optimizer: of the supernet's weights (SGD); an unrolled step looks at its momentum and weight decay.
+    penalty:   the expected cost as a term of the architecture's loss, or None.
+    seed:      for the start of the architecture's own parameters.
+    steps:     of the whole search, for temperatures that follow its progress.
+    """
+
+    net: Supernet
+    loss: Loss
+    optimizer: torch.optim.SGD
+    penalty: Penalty | None
+    seed: int
+    steps: int
+
+
+class Method(ABC):
+    """One method over one supernet. Concrete methods are final; shared steps are functions and `logits.Logits`.
+
+    All randomness follows from the `draw` (an integer) that a step is given, so that a search that goes on from a
+    checkpoint is the same as one that was never cut.
+    """
+
+    bilevel = True  # whether half of the rows are kept for architecture steps
+    mixes = True  # whether outputs of different options are added up, which must have one shape then
+
+    @abstractmethod
+    def __init__(self, setup: Setup, **options: Any) -> None: ...
+
+    @staticmethod
+    def around() -> Combine | None:
+        """What stands between a gate and its input in the supernet of this method (`nets.supernet`)."""
+        return None
+
+    @abstractmethod
+    def weights_step(self, batch: Batch, draw: int, progress: float) -> Tensor:
+        """The loss of one batch, detached; its gradient is left in the weights' `.grad`, and in nothing else.
+
+        progress: share of the search that is done, from 0 to 1.
+        """
+
+    def architecture_step(self, train: Batch, search: Batch, draw: int, progress: float, lr: float) -> Tensor | None:
+        """Learn from one batch of the architecture's rows; the weights do not change and get no gradients.
+
+        lr: of the weights now. Returns the loss, or None where the method has no architecture step.
+        """
+        return None
+
+    @abstractmethod
+    def shares(self) -> dict[str, Tensor]:
+        """How much of each option the method would take now, by decision: (O,), summing to 1."""
+
+    @abstractmethod
+    def derive(self, judge: Callable[[Architecture], float]) -> Architecture:
+        """The architecture that comes out now. `judge` gives the loss of one with inherited weights, for methods that
+        compare a few."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """All that steps change, by name."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a state of the same method over the same space."""

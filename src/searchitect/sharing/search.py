@@ -1,0 +1,361 @@
+"""The one loop of weight sharing: weights step, architecture step, derive, measure; a checkpoint after each epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from searchitect.errors import NotFiniteError, UsageError
+from searchitect.nets.inherit import reestimate
+from searchitect.nets.supernets import supernet
+from searchitect.records import Epoch
+from searchitect.seeds import derive
+from searchitect.sharing import guard, method_class
+from searchitect.sharing.limits import within
+from searchitect.sharing.method import Batch, Loss, Method, Setup
+from searchitect.sharing.penalty import Penalty, cost_table
+from searchitect.space import Architecture, Space
+from searchitect.torchseeds import seeded_torch
+from searchitect.training import Recipe, TrainData, predict, score
+from searchitect.training import checkpoint as disk
+from searchitect.training.split import stratified_part
+
+CALIBRATION = 10  # batches for BatchNorm statistics of one path
+OWN = ("lr_weights", "lr_end", "momentum", "decay_weights", "clip", "batch_size", "accumulate", "penalty",
+       "penalty_weight", "guard", "allowed_skips", "hessian")  # fmt: skip
+
+
+class Start(msgspec.Struct, frozen=True):
+    """What a search over a supernet begins with.
+
+    options: of the method, and of the loop (those in `Loop`). loss: of (outputs, y); the usual one of the task if None.
+    feasible: hard limits on what is derived, or None. augment: rows of a weights step before they are used, or None.
+    """
+
+    space: Space
+    sample: tuple[int, ...]
+    outputs: int
+    seed: int
+    epochs: int
+    recipe: Recipe
+    options: dict[str, Any] = {}
+    device: str = "cpu"
+    loss: Loss | None = None
+    feasible: Callable[[Architecture], bool] | None = None
+
+
+class Loop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Options of the loop, the same for all methods. Rates are those of DARTS (Liu et al. 2019, appendix A.1.1).
+
+    lr_weights, lr_end, momentum, decay_weights, clip: SGD of the weights, its rate falling by a cosine.
+    batch_size: None for that of the recipe. accumulate: parts in which a batch goes through the network.
+    penalty, penalty_weight: a cost ("params", "macs" or "latency_ms") as a term of the architecture's loss.
+    guard: whether to stop before a collapse. allowed_skips: in one cell; None for the rule of `guard`. hessian: whether
+    to compute the largest curvature after each epoch (some twenty double passes over one batch).
+    """
+
+    lr_weights: float = 0.025
+    lr_end: float = 0.001
+    momentum: float = 0.9
+    decay_weights: float = 3e-4
+    clip: float = 5.0
+    batch_size: int | None = None
+    accumulate: int = 1
+    penalty: Literal["params", "macs", "latency_ms"] | None = None
+    penalty_weight: float = 0.1
+    guard: bool = True
+    allowed_skips: int | None = None
+    hessian: bool = False
+
+
+class SupernetSearch:
+    """One method over one supernet and one data set.
+
+    Methods with an architecture step learn weights on one half of the training rows and the architecture on the other;
+    `x_eval` is only for measuring. Same start, same data: same search, bit for bit, also when it was saved and loaded
+    in between (with the same number of threads).
+
+    Raises UsageError for wrong options and for spaces that the method cannot share (the decision is named).
+    """
+
+    def __init__(self, method: str, start: Start, data: TrainData) -> None:
+        cls = method_class(method)
+        own = {k: v for k, v in start.options.items() if k in OWN}
+        options = {k: v for k, v in start.options.items() if k not in OWN}
+        try:
+            self.loop = msgspec.convert(own, Loop)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{method}: {error}") from error
+        self.start, self.data, self.name = start, data.to(start.device), method
+        around = cls.around(**options)
+        net = supernet(start.space, start.sample, outputs=start.outputs, seed=start.seed, around=around)
+        self.partial = around is not None
+        if cls.mixes:
+            net.require_mixable()
+        self.net = net.to(start.device)
+        # channels_last is faster, but torch 2.13 crashes in the backward pass of gates that see a part of the channels
+        self.image = len(start.sample) == 3 and not self.partial
+        if self.image:
+            _layout(self.net)
+        self.loss: Loss = start.loss or _usual_loss(self.data, start.recipe)
+        self.optimizer = torch.optim.SGD(
+            self.net.parameters(), self.loop.lr_weights, self.loop.momentum, weight_decay=self.loop.decay_weights
+        )
+        self.rows, self.held = self._halves(cls.bilevel)
+        self.batch_size = self.loop.batch_size or start.recipe.batch_size
+        self.batch_size = max(2, min(self.batch_size, len(self.rows)))
+        self.steps = max(1, len(self.rows) // self.batch_size)
+        penalty = None
+        if self.loop.penalty is not None:
+            penalty = Penalty(cost_table(self.net, self.loop.penalty), self.loop.penalty_weight)
+        self.setup = Setup(self.net, self.loss, self.optimizer, penalty, start.seed, self.steps * start.epochs)
+        try:
+            self.method: Method = cls(self.setup, **options)
+        except TypeError as error:
+            raise UsageError(
+                f"{method}: {error}; its options are in its docstring, those of the loop are {', '.join(OWN)}"
+            ) from error
+        self.guard = guard.Guard(self.loop.allowed_skips)
+        self.done = 0
+        self.derived: list[Architecture] = []
+
+    def _halves(self, bilevel: bool) -> tuple[Tensor, Tensor]:
+        """Rows of the weights and of the architecture: two halves, stratified, or all rows for both."""
+        n = len(self.data.x)
+        everything = torch.arange(n)
+        if not bilevel:
+            return everything, everything
+        strata = self.data.y.cpu().numpy() if self.data.task == "classification" else None
+        try:
+            part = stratified_part(strata, n, n // 2, derive(self.start.seed, "halves") % 2**31, "halves")
+        except (ValueError, IndexError) as error:
+            raise UsageError(f"{n} rows are too few for two halves") from error
+        return torch.from_numpy(part), torch.from_numpy(np.setdiff1d(np.arange(n), part))
+
+    # -- one epoch -----------------------------------------------------------------------------------
+
+    def epoch(
+        self, number: int, report: Callable[[dict[str, float]], None] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Epoch | None:  # fmt: skip
+        """Pass number `number` (from 1) over the rows of the weights; None when it was asked to stop within.
+
+        Raises NotFiniteError when a loss is not finite, UsageError for a number out of turn.
+        """
+        if number != self.done + 1:
+            raise UsageError(f"epoch {number} was asked for, but {self.done} are done")
+        began = time.monotonic()
+        self.net.train()
+        order, other = (self._order(rows, number, what) for rows, what in ((self.rows, "order"), (self.held, "held")))
+        totals, counts = {"train": 0.0, "architecture": 0.0}, {"train": 0, "architecture": 0}
+        for step in range(self.steps):
+            if should_stop():
+                return None
+            losses = self._step(number, step, order, other)
+            for name, loss in losses.items():
+                totals[name] += loss
+                counts[name] += 1
+            if not math.isfinite(totals["train"] + totals["architecture"]):
+                raise NotFiniteError(f"{self.name}: the loss became {losses} in epoch {number}, step {step + 1}")
+        self.done = number
+        losses = {name: total / counts[name] for name, total in totals.items() if counts[name]}
+        report({"step": float(number), **{f"{name}_loss": value for name, value in losses.items()}})
+        return self._record(number, losses, began)
+
+    def _step(self, number: int, step: int, order: Tensor, other: Tensor) -> dict[str, float]:
+        progress = ((number - 1) * self.steps + step) / max(1, self.setup.steps)
+        lr = self.loop.lr_end + (self.loop.lr_weights - self.loop.lr_end) * 0.5 * (1 + math.cos(math.pi * progress))
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        train = self._batch(order, step)
+        found: dict[str, float] = {}
+        draw = derive(self.start.seed, "step", number, step)
+        with seeded_torch(derive(draw, "noise")), self._precision():
+            loss = self.method.architecture_step(train, self._batch(other, step), derive(draw, "search"), progress, lr)
+            if loss is not None:
+                found["architecture"] = float(loss)
+            self.optimizer.zero_grad(set_to_none=True)
+            parts = min(self.loop.accumulate, len(train.x) // 2 or 1)
+            total = 0.0
+            for i, (x, y) in enumerate(zip(train.x.chunk(parts), train.y.chunk(parts), strict=True)):
+                total += float(self.method.weights_step(Batch(x, y), derive(draw, "weights", i), progress)) / parts
+        used = [p for p in self.net.parameters() if p.grad is not None]
+        if parts > 1:
+            for p in used:
+                cast(Tensor, p.grad).div_(parts)
+        nn.utils.clip_grad_norm_(used, self.loop.clip)
+        self.optimizer.step()
+        return found | {"train": total}
+
+    def _order(self, rows: Tensor, number: int, what: str) -> Tensor:
+        generator = torch.Generator().manual_seed(derive(self.start.seed, what, number))
+        return rows[torch.randperm(len(rows), generator=generator)]
+
+    def _batch(self, order: Tensor, step: int) -> Batch:
+        begin = (step * self.batch_size) % max(1, len(order) - self.batch_size + 1)
+        rows = order[begin : begin + self.batch_size].to(self.data.x.device)
+        x = self.data.x[rows]
+        return Batch(x.contiguous(memory_format=torch.channels_last) if self.image else x, self.data.y[rows])
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        wanted = self.start.recipe.mixed_precision == "auto" and self.data.x.is_cuda
+        if wanted and torch.cuda.is_bf16_supported():
+            return torch.autocast("cuda", dtype=torch.bfloat16)
+        return nullcontext()
+
+    def _record(self, number: int, losses: dict[str, float], began: float) -> Epoch:
+        architecture = self.derive()
+        self.derived.append(architecture)
+        metrics = self.measure(architecture) if self.data.x_eval is not None else {}
+        seen = guard.look(self.net, architecture)
+        mixture = self._mixture_loss()
+        gap = None if mixture is None or "loss" not in metrics else metrics["loss"] - mixture
+        curvature = self._curvature() if self.loop.hessian else None
+        seen = guard.Look(seen.skips, seen.chosen, seen.parameter_free, gap, curvature)
+        stop, back = self.guard.see(seen, number / max(1, self.start.epochs))
+        stop = stop if self.loop.guard and hasattr(self.method, "logits") else ""
+        chosen = self.derived[max(0, len(self.derived) - 1 - back)] if stop else architecture
+        gates = {name: tuple(share.tolist()) for name, share in self.method.shares().items()}
+        return Epoch(
+            number, time.monotonic() - began, losses, metrics, gates, dict(chosen.decisions), seen.plain(), stop
+        )  # fmt: skip
+
+    # -- what comes out ------------------------------------------------------------------------------
+
+    def derive(self) -> Architecture:
+        """The architecture that the method would give now, within the limits."""
+        found = self.method.derive(lambda a: self.measure(a)["loss"])
+        if self.start.feasible is None:
+            return found
+        return within(self.net, found, self.method.shares(), self.start.feasible)
+
+    def measure(self, architecture: Architecture, metrics: Sequence[str] = ()) -> dict[str, float]:
+        """Metrics of a path with inherited weights on the evaluation rows; BatchNorm statistics are its own.
+
+        metrics: beside the usual ones of the task. Raises UsageError without evaluation rows.
+        """
+        if self.data.x_eval is None or self.data.y_eval is None:
+            raise UsageError("there are no evaluation rows to measure on: give x_eval and y_eval")
+        outputs = self._outputs(architecture)
+        y = self.data.y_eval.cpu()
+        usual = ("accuracy", "loss") if self.data.task == "classification" else ("rmse", "r2", "loss")
+        names = dict.fromkeys((*usual, *metrics))
+        if self.data.task == "classification":
+            return {name: score(name, outputs, y, self.data.task) for name in names}
+        outputs = outputs.reshape(len(y), -1)
+        real = (self.data.units(outputs), self.data.units(y))
+        return {m: score(m, *((outputs, y) if m == "loss" else real), self.data.task) for m in names}
+
+    def _outputs(self, architecture: Architecture) -> Tensor:
+        batches = [self._batch(self.rows, i).x for i in range(min(CALIBRATION, self.steps))]
+        assert self.data.x_eval is not None
+        if not self.partial:
+            alone = reestimate(self.net.path(architecture), batches)
+            return predict(alone, self.data.x_eval, device=self.start.device)
+        kept = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
+        training = self.net.training
+        try:  # gates with a part of the channels have no stand-alone paths: the supernet itself is the path
+            path = reestimate(_Path(self.net, architecture), batches)
+            return predict(path, self.data.x_eval, device=self.start.device)
+        finally:
+            for name, buffer in self.net.named_buffers():
+                buffer.copy_(kept[name])
+            self.net.train(training)
+
+    @torch.no_grad()
+    def _mixture_loss(self) -> float | None:
+        """The loss of the mixture on evaluation rows, with batch statistics; None where nothing is mixed."""
+        if not self.method.mixes or self.data.x_eval is None or self.data.y_eval is None:
+            return None
+        x, y = self.data.x_eval[:256], self.data.y_eval[:256]
+        kept = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
+        self.net.train()
+        try:
+            with seeded_torch(0):
+                return float(self.loss(self.net.mix(x, self.method.shares()), y))
+        finally:
+            for name, buffer in self.net.named_buffers():
+                buffer.copy_(kept[name])
+
+    def _curvature(self) -> float | None:
+        """The largest curvature of the held-back loss for the architecture's numbers; None without such numbers."""
+        logits = getattr(self.method, "logits", None)
+        if logits is None:
+            return None
+        kept = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
+        batch = self._batch(self.held, 0)
+        found = guard.eigenvalue(lambda: self.loss(self.net.mix(batch.x, logits.shares()), batch.y), logits.tensors())
+        with torch.no_grad():
+            for name, buffer in self.net.named_buffers():
+                buffer.copy_(kept[name])
+        return found
+
+    # -- files ---------------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Write everything to `supernet.safetensors` in the folder, atomically. Raises OSError (disk full, ...)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = disk.pack(self.net, self.optimizer) | {f"method.{k}": v for k, v in self.method.state().items()}
+        counters = {
+            "format": 1, "identity": self._identity(), "done": self.done,
+            "derived": [dict(a.decisions) for a in self.derived], "looks": [seen.plain() for seen in self.guard.looks],
+        }  # fmt: skip
+        disk.write(folder / "supernet.safetensors", tensors, counters)
+
+    def load(self, folder: Path) -> bool:
+        """Go on from what was saved; False where there is nothing. Raises UsageError for another search's file."""
+        found = disk.read(folder / "supernet.safetensors")
+        if found is None:
+            return False
+        tensors, counters = found
+        if counters.get("identity") != self._identity():
+            raise UsageError(f"{folder}: this supernet is of another search (method, space, seed, options or data)")
+        disk.unpack(tensors, self.net, self.optimizer)
+        self.method.restore({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
+        self.done = counters["done"]
+        self.derived = [self.start.space.architecture(d) for d in counters["derived"]]
+        self.guard.looks = [_look(numbers) for numbers in counters["looks"]]
+        return True
+
+    def _identity(self) -> dict[str, Any]:
+        options = dict(sorted(self.start.options.items()))
+        return {"method": self.name, "space": self.start.space.fingerprint, "seed": self.start.seed, "options": options,
+                "rows": len(self.data.x), "epochs": self.start.epochs, "weights": disk.shapes(self.net)}  # fmt: skip
+
+
+class _Path(nn.Module):
+    """A path of a supernet as a module of its own, sharing its weights."""
+
+    def __init__(self, net: nn.Module, architecture: Architecture) -> None:
+        super().__init__()
+        self.net, self.architecture = net, architecture
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x, self.architecture)
+
+
+def _usual_loss(data: TrainData, recipe: Recipe) -> Loss:
+    if data.task == "classification":
+        return lambda outputs, y: F.cross_entropy(outputs, y, label_smoothing=recipe.label_smoothing)
+    return lambda outputs, y: F.mse_loss(outputs.reshape(len(y), -1), y)
+
+
+def _layout(net: nn.Module) -> None:
+    cast(Any, net).to(memory_format=torch.channels_last)
+
+
+def _look(numbers: Mapping[str, float]) -> guard.Look:
+    return guard.Look(
+        int(numbers["skips"]), int(numbers["chosen"]), numbers["parameter_free"], numbers.get("gap"),
+        numbers.get("eigenvalue"),
+    )  # fmt: skip
