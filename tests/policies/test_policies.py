@@ -48,7 +48,7 @@ def test_the_mean_entropy_along_the_path_is_the_entropy(name, space):
 def test_draws_come_with_their_log_probability_and_as_often_as_it_says(name, space):
     space = ENUMERABLE[space]()
     policy = uneven(name, space)
-    number = 4000 if name == "factorised" else 600
+    number = 3000 if name == "factorised" else 300
     seen = {}
     for i in range(number):
         sample = policy.sample(stream(1, i, "policy"))
@@ -101,7 +101,7 @@ def check_slopes(policy, start, slopes, value, step=1e-5):
     moved = 0
     for name, slope in slopes.items():
         entries = list(np.ndindex(slope.shape))
-        for entry in draws.sample(entries, min(len(entries), 12)):
+        for entry in draws.sample(entries, min(len(entries), 6)):
             found = []
             for sign in (1, -1):
                 shifted = {k: v.copy() for k, v in start.items()}
@@ -111,7 +111,7 @@ def check_slopes(policy, start, slopes, value, step=1e-5):
             policy.restore(start)
             assert (found[0] - found[1]) / (2 * step) == pytest.approx(slope[entry], abs=2e-7), (name, entry)
             moved += slope[entry] != 0
-    assert moved >= 5
+    assert moved >= 4
 
 
 @pytest.mark.parametrize("name", POLICIES)

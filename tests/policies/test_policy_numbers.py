@@ -32,7 +32,7 @@ def test_the_start_is_the_spaces_own_sampling_for_even_numbers(name):
     """Untrained, the mean of a Float, of a log Float's logarithm and of a long range are those of a uniform draw."""
     space = numbers_space()
     policy = make_policy(name, space, 0, SMALL[name])
-    number = 3000 if name == "factorised" else 400
+    number = 3000 if name == "factorised" else 200
     drawn = [policy.sample(stream(5, i, "policy")).architecture.decisions for i in range(number)]
     for decision, low, high in (("rate", 0.0, 0.5), ("decay", math.log(1e-5), math.log(1e-1)), ("long", 10, 209)):
         values = [math.log(d[decision]) if decision == "decay" else d[decision] for d in drawn]
@@ -42,11 +42,12 @@ def test_the_start_is_the_spaces_own_sampling_for_even_numbers(name):
 
 
 def test_all_bins_of_the_factorised_policy_are_hit_equally_often():
-    policy = make_policy("factorised", numbers_space(), 0)
+    space = numbers_space()
+    policy = make_policy("factorised", space, 0)
     rows = policy.categories
     hits = {d: np.zeros(int(n)) for d, n in enumerate(rows.sizes)}
     for i in range(4000):
-        for d, place in zip(*rows.places(numbers_space().sample(stream(0, i, "own"))), strict=True):
+        for d, place in zip(*rows.places(space.sample(stream(0, i, "own"))), strict=True):
             hits[d][place - rows.starts[d]] += 1
     for d, decision in enumerate(rows.space.decisions):
         if decision.name in ("rate", "decay"):

@@ -139,6 +139,13 @@ def test_other_numbers_have_no_unit_and_no_place():
     assert advantages_of("min cost", [{"cost": 3.0}] * 4) == [0.0] * 4
 
 
+def test_an_accuracy_told_in_percent_is_taken_for_a_number_without_unit():
+    percents = [80.0, 50.0, 95.0, 60.0]
+    found = advantages_of("accuracy", [{"accuracy": v} for v in percents])
+    assert found == pytest.approx(advantages_of("max gain", [{"gain": v} for v in percents]))
+    assert found[2] != advantages_of("accuracy", [{"accuracy": v / 100} for v in percents])[2]
+
+
 def test_a_violation_is_taken_off_the_reward():
     texts = ["accuracy", "cost < 10"]
     kept, slightly, far = (

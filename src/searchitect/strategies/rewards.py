@@ -2,8 +2,8 @@
 
 A reward must have a size that one learning rate fits. Goals are turned so that more is better, and then
 
-- a goal in "%" is divided by 100, and scores that lie in [0, 1] (accuracy, F1, ROC AUC, ...) stay as they are:
-  so it is in the published protocols;
+- a goal in "%" is divided by 100, and scores that lie in [0, 1] (accuracy, F1, ROC AUC, ...; while all that was told
+  of them does) stay as they are: so it is in the published protocols;
 - any other number is divided by ten times its running spread (the interquartile range of the different values told
   so far, over 1.349, which is the standard deviation of a normal sample): the accuracies of random networks spread by
   about 0.1, so a step is as long as it would be there. It adapts, and single huge losses do not move it.
@@ -62,6 +62,10 @@ class Spread:
             self._values.insert(at, value)
         return (self._quantile(0.75) - self._quantile(0.25)) / NORMAL
 
+    def in_shares(self) -> bool:
+        """Whether all values lie in [0, 1]."""
+        return not self._values or (self._values[0] >= 0.0 and self._values[-1] <= 1.0)
+
     def _quantile(self, share: float) -> float:
         place = share * (len(self._values) - 1)
         low = int(place)
@@ -110,7 +114,7 @@ class Advantages:
     def _scale(self, i: int, goal: Objective, reward: float) -> float:
         if goal.unit == "%":
             return 0.01
-        if goal.direction == "max" and goal.metric.startswith(SHARES):
-            return 1.0
         spread = self.spreads[i].add(reward)
+        if goal.direction == "max" and goal.metric.startswith(SHARES) and self.spreads[i].in_shares():
+            return 1.0
         return USUAL / spread if spread > 0 else 0.0
