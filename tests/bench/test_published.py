@@ -14,14 +14,17 @@ from searchitect.bench.results import Judge
 
 pytestmark = pytest.mark.slow
 
-SEEDS = 300
+SEEDS = 150  # enough to tell 0.1 points: the standard error of a mean is 0.03
+FEWER = {"local-search": 40}  # it lists all neighbours, half a millisecond each; its spread is smaller
 WITHIN = {"nb201-cifar10": 0.1, "nb201-cifar100": 0.4}
 
-# strategy, options (the defaults are those of the paper), mean test accuracy on CIFAR-10, and read out on CIFAR-100
+# strategy, options (the defaults are those of the paper), mean test accuracy on CIFAR-10, and read out on CIFAR-100;
+# that of local search is of a re-run on the same tables
 PUBLISHED = [
     ("random", {}, 93.70, 71.04),
     ("regularized-evolution", {}, 93.92, 71.84),  # population 10, sample 3
     ("reinforce", {}, 93.85, 71.71),  # learning rate 0.5, moving average 0.9
+    ("local-search", {}, 94.17, None),
 ]
 NATS = [
     ("random", {}, "nb201-cifar10", 20_000.0, 93.88),
@@ -32,7 +35,7 @@ NATS = [
 
 
 def searched(strategy, options, table, seconds):
-    plan = Plan((table,), (Entry(strategy, options),), SEEDS, seconds=seconds)
+    plan = Plan((table,), (Entry(strategy, options),), FEWER.get(strategy, SEEDS), seconds=seconds)
     return plan, compare(plan)
 
 
@@ -43,7 +46,8 @@ def test_the_published_protocol_gives_the_published_means(strategy, options, c10
     own = load_table("nb201-cifar10")
     assert np.mean(Judge(own, plan).scores(rows)) == pytest.approx(c10, abs=WITHIN["nb201-cifar10"])
     other = Judge(load_table("nb201-cifar100"), plan, own)
-    assert np.mean(other.scores(rows)) == pytest.approx(c100, abs=WITHIN["nb201-cifar100"])
+    if c100 is not None:
+        assert np.mean(other.scores(rows)) == pytest.approx(c100, abs=WITHIN["nb201-cifar100"])
 
 
 def test_random_search_has_the_published_spread_and_number_of_evaluations():
