@@ -1,14 +1,23 @@
-"""Architectures to choose among: near good ones and anywhere, feasible, and not seen before."""
+"""Architectures to choose among: near good ones and anywhere, feasible, and not seen before.
+
+`mutants` and `strangers` draw them; a `Pool` keeps them, with what a model sees of them, from one proposal to the next.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from searchitect.seeds import Stream
 from searchitect.space import Architecture
 from searchitect.strategies.base import Setting
+from searchitect.strategies.surrogate.features import Described, Features
 
+Array = NDArray[np.float64]
+MEMORY = 16_384  # architectures that a pool's `Features` describes at a time
 TRIES = 4  # draws for each candidate wanted; where a space is almost used up, fewer come back
 
 
@@ -54,3 +63,63 @@ def strangers(setting: Setting, source: Stream, count: int, seen: Container[Arch
         if one not in seen and one not in found and (setting.feasible is None or setting.feasible(one)):
             found[one] = Candidate(one, None)
     return list(found.values())
+
+
+class Pooled(NamedTuple):
+    """A candidate in a pool. `parent` is the number of the trial that it was made from; -1 for none."""
+
+    architecture: Architecture
+    described: Described
+    parent: int
+
+
+class Pool:
+    """Candidates that are no equivalents of one another or of anything closed, in an order that others may rely on.
+
+    `closed` holds the keys that must not come in; others may add to it.
+    """
+
+    def __init__(self, features: Features, closed: Container[str]) -> None:
+        self.features = features
+        self.closed = closed
+        self.items: list[Pooled] = []
+        self.spent: dict[Architecture, str] = {}  # with their keys: in the pool, or found to be closed
+        self._inside: set[str] = set()
+
+    def extend(self, found: Iterable[tuple[Architecture, int]]) -> int:
+        """Take in those that are new, given with their parents' numbers. How many were."""
+        before = len(self.items)
+        for architecture, parent in found:
+            described = self.features.of(architecture)
+            self.spent[architecture] = described.key
+            if described.key not in self.closed and described.key not in self._inside:
+                self._inside.add(described.key)
+                self.items.append(Pooled(architecture, described, parent))
+        return len(self.items) - before
+
+    def vectors(self, start: int = 0) -> Array:
+        """(candidates from `start` on, features)."""
+        if len(self.items) == start:
+            return np.zeros((0, len(self.features.parts)))
+        return np.array([item.described.vector for item in self.items[start:]], dtype=np.float64)
+
+    def take(self, position: int) -> Pooled:
+        """Take one out; the last takes its place."""
+        taken = self.items[position]
+        self.items[position] = self.items[-1]
+        self.items.pop()
+        self._inside.discard(taken.described.key)
+        return taken
+
+    def open(self) -> list[int]:
+        """Positions of those that have not been closed meanwhile."""
+        return [i for i, item in enumerate(self.items) if item.described.key not in self.closed]
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Let all others go; they may come back."""
+        self.items = [self.items[i] for i in positions]
+        self._inside = {item.described.key for item in self.items}
+        self.spent = {a: k for a, k in self.spent.items() if k in self._inside or k in self.closed}
+        if len(self.features) > MEMORY:
+            inside = {item.architecture for item in self.items}
+            self.features.forget(inside.__contains__)

@@ -16,47 +16,63 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from searchitect.errors import ArchitectureError
 from searchitect.space import Architecture, Decision, Scalar, Space
 from searchitect.strategies.surrogate.graphs import CanonicalGraph, canonical_graph
 
-Array = NDArray[np.float64]
+Array = NDArray[np.float32]
 PLACES = (128, 256, 256)  # of the hashed counts of chains of 1, 2 and 3 operations
 STEPS = 16  # at most so many steps stand for a number's range
+LIMIT = 4096  # codes remembered for one decision
+Coder = Callable[..., bytes]  # (value, active) → numbers of single precision
 
 
 class Described(NamedTuple):
-    """What is known of one network: its key and the vectors (decisions first, then one for each length of chain)."""
+    """What is known of one network: its key and its vector (decisions first, then chains by length)."""
 
     key: str
-    blocks: tuple[Array, ...]
+    vector: Array
 
 
 class Features:
-    """Describes architectures of one space. Each is looked at once; remembers as many as it is asked about."""
+    """Describes architectures of one space. Each is looked at once; remembers as many as it is asked about.
+
+    `parts` names for each entry of a vector the part it belongs to: one for each decision, one for each length of
+    chain, ascending.
+    """
 
     def __init__(self, space: Space) -> None:
         self.space = space
         self._known: dict[Architecture, Described] = {}
         self._by_key: dict[str, Described] = {}
-        self._coders = [(d.name, _coder(d)) for d in space.decisions]
-        self.groups = np.repeat(np.arange(len(self._coders)), [len(code(None)) for _, code in self._coders])
+        self._coders: list[tuple[str, Coder]] = [(d.name, _remembered(d, _coder(d))) for d in space.decisions]
+        lengths = [len(code(None, active=False)) // 4 for _, code in self._coders] + list(PLACES)
+        self.parts = np.repeat(np.arange(len(lengths)), lengths)
 
     def of(self, architecture: Architecture) -> Described:
         """The description; architectures with equal `Space.key` get the same object."""
         found = self._known.get(architecture)
         if found is None:
-            graph = canonical_graph(self.space, architecture)
-            found = self._by_key.get(graph.key)
+            try:
+                graph = canonical_graph(self.space, architecture)
+                key, operations = graph.key, chains(graph)
+            except ArchitectureError:  # a value of the plan cannot be computed: it equals itself only
+                key, operations = architecture.to_json(), np.zeros(sum(PLACES), dtype=np.float32)
+            found = self._by_key.get(key)
             if found is None:
-                found = Described(graph.key, (self._decisions(architecture), *chains(graph)))
-                self._by_key[graph.key] = found
+                found = Described(key, np.concatenate([self._decisions(architecture), operations]))
+                self._by_key[key] = found
             self._known[architecture] = found
         return found
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def forget(self, keep: Callable[[Architecture], bool]) -> None:
         """Drop what is not kept (long searches see many candidates)."""
@@ -67,31 +83,51 @@ class Features:
     def _decisions(self, architecture: Architecture) -> Array:
         """The vector in which squared distance is the sum over decisions (see the head of this file)."""
         chosen = architecture.decisions
-        vector: list[float] = []
-        for name, code in self._coders:
-            vector += code(chosen[name]) if name in chosen else code(None, active=False)
-        return np.array(vector)
+        codes = [code(chosen[name]) if name in chosen else code(None, active=False) for name, code in self._coders]
+        return np.frombuffer(b"".join(codes), dtype=np.float32)
 
 
-def chains(graph: CanonicalGraph) -> tuple[Array, ...]:
-    """Square roots of the hashed counts of chains of 1, 2 and 3 operations. Sums over all places of the graph."""
-    labels = [zlib.crc32(label.encode()) for label in graph.labels]
-    counts = [[0.0] * places for places in PLACES]
-    ending: list[tuple[dict[int, int], ...]] = []  # by node: chains of each length that end there
-    for label, inputs in zip(labels, graph.inputs, strict=True):
-        here: list[dict[int, int]] = [{label: 1}]
-        for length in range(1, len(PLACES)):
-            found: dict[int, int] = {}
-            for node in inputs:
-                for chain, count in ending[node][length - 1].items():
+def chains(graph: CanonicalGraph) -> Array:
+    """Square roots of the hashed counts of chains of 1, 2 and 3 operations, one after the other (see `PLACES`)."""
+    counts: dict[int, int] = {}
+    shorter: list[dict[int, int]] = [{} for _ in graph.labels]  # by node: chains that end there
+    offset = 0
+    for length, places in enumerate(PLACES):
+        ending: list[dict[int, int]] = []
+        for label, inputs in zip(map(_number, graph.labels), graph.inputs, strict=True):
+            here: dict[int, int] = {} if length else {label: 1}
+            for node in inputs if length else ():
+                for chain, count in shorter[node].items():
                     longer = (chain * 0x9E3779B1 ^ label) & 0xFFFFFFFF
-                    found[longer] = found.get(longer, 0) + count
-            here.append(found)
-        for places, chained, total in zip(PLACES, here, counts, strict=True):
-            for chain, count in chained.items():
-                total[(chain ^ chain >> 15) % places] += count
-        ending.append(tuple(here))
-    return tuple(np.sqrt(np.array(total)) for total in counts)
+                    here[longer] = here.get(longer, 0) + count
+            for chain, count in here.items():
+                place = offset + (chain ^ chain >> 15) % places
+                counts[place] = counts.get(place, 0) + count
+            ending.append(here)
+        shorter, offset = ending, offset + places
+    vector = np.zeros(offset, dtype=np.float32)
+    vector[list(counts)] = np.sqrt(np.fromiter(counts.values(), dtype=np.float32, count=len(counts)))
+    return vector
+
+
+@lru_cache(maxsize=4096)
+def _number(label: str) -> int:
+    return zlib.crc32(label.encode())
+
+
+def _remembered(decision: Decision, code: Callable[..., list[float]]) -> Coder:
+    """The same code as bytes of single precision; computed once for each listed value."""
+    known: dict[tuple[Scalar, bool], bytes] = {}
+
+    def remembered(value: Scalar, active: bool = True) -> bytes:
+        found = known.get((value, active))
+        if found is None:
+            found = np.array(code(value, active), dtype=np.float32).tobytes()
+            if decision.labels is not None and len(known) < LIMIT:
+                known[value, active] = found
+        return found
+
+    return remembered
 
 
 def _coder(decision: Decision) -> Callable[..., list[float]]:
@@ -104,8 +140,6 @@ def _coder(decision: Decision) -> Callable[..., list[float]]:
 
     def code(value: Scalar, active: bool = True) -> list[float]:
         vector = [0.0] * (decision.n + 1)
-        if active and value is None and None not in decision.index:
-            return vector
         vector[decision.position(value) if active else decision.n] = half
         return vector
 
