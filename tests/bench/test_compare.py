@@ -118,6 +118,18 @@ def test_results_are_those_of_brute_force(traces):
     assert json.loads(json.dumps(found)) == found
 
 
+def test_results_over_simulated_time(traces):
+    strategy = results(PLAN, traces)["tables"][0]["strategies"][0]
+    end = min(t.seconds for t in traces)
+    assert list(strategy["at_seconds"]) == [f"{share * end:g}" for share in (0.1, 0.2, 0.5, 1.0)]
+    judge = Judge(load_table(TABLE), PLAN)
+    half = [t.row(seconds=0.5 * end) for t in traces if t.label == "random"]
+    found = strategy["at_seconds"][f"{0.5 * end:g}"]["regret"]
+    assert found["mean"] == pytest.approx(judge.regrets(judge.scores(half)).mean())
+    free = Plan(("transnas-scene",), (Entry("random"),), 2, 5)
+    assert results(free, compare(free))["tables"][0]["strategies"][0]["at_seconds"] == {}
+
+
 def test_points_that_a_search_did_not_reach_are_left_out(tmp_path):
     """Searches limited by time have told different numbers of evaluations."""
     plan = msgspec.structs.replace(PLAN, evaluations=None, seconds=4_000.0)

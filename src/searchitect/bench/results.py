@@ -19,6 +19,7 @@ from searchitect.bench.table import Table
 from searchitect.errors import UsageError
 from searchitect.records import goals, jsonable
 
+SHARES = (0.1, 0.2, 0.5, 1.0)  # of the virtual time that all searches reached
 POINTS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
@@ -95,6 +96,9 @@ def _of_table(
     labels = [e.shown for e in plan.entries]
     tests = stats.pairs(dict(zip(labels, final.T, strict=True)))
     aims = table.objectives(plan.objectives)
+    mine = [t for t in traces if t.table == name]
+    end = plan.seconds or min(t.seconds for t in mine)
+    times = [share * end for share in SHARES] if table.reading(aims).charged else []
     front = Front(table, plan) if len(goals(aims)) > 1 else None
     strategies = []
     for entry in plan.entries:
@@ -110,6 +114,7 @@ def _of_table(
             "failed": sum(t.failed for t in found), "reused": sum(t.reused for t in found),
             "cpu_ms_per_proposal": 1000 * sum(t.cpu_seconds for t in found) / max(asked, 1),
             **_judged(judge, found, at),
+            "at_seconds": {f"{p:g}": _numbers(judge, [t.row(seconds=p) for t in found]) for p in times},
             "read_out": outs,
             "front": None if front is None else _front_shares(front, found, at),
         })  # fmt: skip
