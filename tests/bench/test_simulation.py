@@ -116,6 +116,15 @@ def test_strategies_are_told_beforehand_which_rows_there_are(tmp_path):
     assert evolved.failed == 0
 
 
+def test_a_table_with_too_few_rows_for_its_space_is_refused(tmp_path):
+    columns = {"valid": {"direction": "max"}, "test": {"direction": "max"}}
+    decisions = {f"d{i}": [0, 1, 2] for i in range(6)}
+    arrays = {"valid": np.arange(7), "test": np.arange(7), "codes": np.eye(7, 6, dtype=int)}
+    sparse = load_table(write(tmp_path, columns, arrays, rows="codes", decisions=decisions))
+    with pytest.raises(UsageError, match="rows for 7 of 729 architectures"):
+        simulate(sparse, "random", Limit(evaluations=5))
+
+
 def test_a_strategy_that_only_proposes_what_is_free_comes_to_an_end(tmp_path):
     _, run = scripted(holes(tmp_path), [(7, 0)] * 5000, limit=Limit(seconds=100.0))
     assert len(run.ends) == 1000

@@ -32,6 +32,7 @@ from searchitect.records import (
 from searchitect.strategies import Setting, Strategy, make_strategy
 from searchitect.strategies.auto import choose
 
+SPARSE = 0.01  # share of a space that must have rows
 IDLE = 1000  # evaluations in a row that cost nothing: the strategy has run dry
 
 
@@ -122,7 +123,16 @@ def check_limit(table: Table, limit: Limit, reading: Reading) -> None:
 
 
 def setting_of(table: Table, aims: Sequence[Objective], reading: Reading, seed: int) -> Setting:
-    """What a strategy may know: no row numbers, no score. Limits on known columns are checked beforehand."""
+    """What a strategy may know: no row numbers, no score. Limits on known columns are checked beforehand.
+
+    Raises UsageError where so few architectures have rows that strategies, which draw from the space, would miss them.
+    """
+    named = table.count if table.rows.table is None else len(table.rows.table)
+    if named < SPARSE * table.space.size.finite:
+        raise UsageError(
+            f"table {table.name} has rows for {named:,} of {table.space.size} architectures: strategies draw from the "
+            f"whole space and would find none. At least {SPARSE:.0%} are needed; describe a smaller space"
+        )
     limits = [o for o in aims if o.is_limit and (table.columns[o.metric].known or o.metric in COST_METRICS)]
     fits: Callable[[Any], bool] | None = table.feasible if table.rows.holes else None
     if limits:

@@ -264,7 +264,7 @@ def _test_lines(table: Mapping[str, Any]) -> list[str]:
         word = "cannot tell" if not sure else "worse" if (number(test["difference"]) or 0.0) > 0 else "better"
         low, high = _digits(-(number(test["high"]) or 0.0)), _digits(-(number(test["low"]) or 0.0))
         lines += wrap(
-            f"{line(test['second'], 40)}: {word}, regret lower by {low} to {high}, p {_p(test['holm'])}",
+            f"{line(test['second'], 40)}: {word}, regret lower by {low} to {high}, p{_p(test['holm'])}",
             first="  ", indent="    ",
         )  # fmt: skip
     return lines
@@ -272,7 +272,7 @@ def _test_lines(table: Mapping[str, Any]) -> list[str]:
 
 def _rank_lines(ranks: Mapping[str, Any]) -> list[str]:
     order = sorted(zip(ranks["means"], ranks["names"], strict=True), key=lambda p: (number(p[0]) or 0.0, p[1]))
-    lines = [f"mean rank over {show_number(ranks['blocks'])} searches (Friedman p {_p(ranks['p'])})"]
+    lines = [f"mean rank over {show_number(ranks['blocks'])} searches (Friedman p{_p(ranks['p'])})"]
     lines += [f"  {_digits(mean):>5}  {line(name, 60)}" for mean, name in order]
     return lines + wrap(
         f"ranks that differ by less than {_digits(ranks['difference'])} cannot be told apart (Nemenyi, 5 %)", first="  "
@@ -281,7 +281,7 @@ def _rank_lines(ranks: Mapping[str, Any]) -> list[str]:
 
 def _p(value: Any) -> str:
     p = number(value)
-    return "= ?" if p is None or p != p else "< 0.0001" if p < 0.0001 else f"= {p:.2g}"
+    return "=?" if p is None or p != p else "<0.0001" if p < 0.0001 else f"={p:.2g}"
 
 
 def _spread(score: Mapping[str, Any]) -> str:
