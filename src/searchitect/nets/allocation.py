@@ -16,7 +16,7 @@ from torch import nn
 from searchitect.errors import BuildError, TrialError, UsageError
 from searchitect.nets.assembly import Assembly, Open
 from searchitect.nets.building import _failure, _unsized
-from searchitect.nets.gates import Gate, Run, SubsetGate
+from searchitect.nets.gates import Gate, Run, SubsetGate, shares_of, weighted_sum
 from searchitect.nets.sized import LIMIT, Elastic, Instances, SizedLayer
 from searchitect.space import Decision, Plan, Scalar, Space
 
@@ -57,9 +57,14 @@ class Survey:
 
 
 def run_all(gate: Gate, *inputs: Any) -> Any:
-    """Every option runs, the widest output goes on; all outputs of a subset do."""
+    """Every option runs; their mean goes on, the widest output where they differ in shape, all outputs of a subset."""
     outputs = gate.outputs(*inputs)
-    return outputs if isinstance(gate, SubsetGate) else max(outputs, key=_width)
+    if isinstance(gate, SubsetGate):
+        return outputs
+    if len({shape_of(output) for output in outputs}) > 1 or not isinstance(outputs[0], torch.Tensor):
+        return max(outputs, key=_width)
+    share = torch.full((len(outputs),), 1.0 / len(outputs), device=outputs[0].device, requires_grad=True)
+    return weighted_sum(gate, shares_of(gate.name, share), enumerate(outputs))
 
 
 def allocate(root: nn.Module, assembly: Assembly, x: torch.Tensor) -> Survey:
@@ -74,7 +79,7 @@ def allocate(root: nn.Module, assembly: Assembly, x: torch.Tensor) -> Survey:
     _dry_pass(root, x, assembly, survey, largest, {})
     if survey.uneven and not assembly.elastic:
         return survey  # to be assembled anew with sliced layers
-    for changes in merged(needs(root, space, largest)):
+    for changes in passes(root, space, largest):
         _dry_pass(root, x, assembly, survey, largest, changes)
     for turn in range(1, 1 + max((len(set(survey.shapes[gate])) for gate in survey.uneven), default=0)):
         shapes = {gate: sorted(set(survey.shapes[gate]), key=str) for gate in survey.uneven}
@@ -120,25 +125,38 @@ def largest_value(decision: Decision) -> Scalar:
     return max(decision.labels) if decision.ordered else decision.labels[0]  # type: ignore[type-var]
 
 
-def needs(root: nn.Module, space: Space, largest: Values) -> Iterator[Values]:
-    """The values, beside the largest, that a pass must have: each value once, and the combinations that matter."""
-    for decision in space.decisions:
-        if decision.modules:
-            continue
-        labels = [decision.low, decision.high] if decision.labels is None else list(decision.labels)
-        if len(labels) > LIMIT:
-            labels = [labels[0], labels[-1]]
-        yield from ({decision.name: label} for label in labels if label != largest[decision.name])
+def passes(root: nn.Module, space: Space, largest: Values) -> list[Values]:
+    """What is changed in each further pass.
+
+    Each value of each decision occurs once, in as few passes as possible. A layer that exists once for each
+    combination of values sees each of them with everything else at its largest, since what is inside is sized there.
+    """
+    alone: list[Values] = []
+    together = list(_single_values(space, largest))
     for layer in root.modules():
         if isinstance(layer, Instances):
-            yield from layer.combinations
+            for values, instance in zip(layer.combinations, layer.instances, strict=True):
+                simple = not any(isinstance(part, (Gate, SizedLayer)) for part in instance.modules())
+                simple = simple and next(instance.parameters(), None) is None
+                (together if simple else alone).append({**layer.recipe.fixed, **values})
         elif isinstance(layer, Elastic) and layer.recipe.decisions:
-            yield from _extremes(layer, largest)
+            alone += _extremes(layer, largest)
+    distinct = {tuple(sorted(values.items())): values for values in alone}
+    return [*merged(together), *distinct.values()]
+
+
+def _single_values(space: Space, largest: Values) -> Iterator[Values]:
+    for decision in space.decisions:
+        if not decision.modules:
+            labels = [decision.low, decision.high] if decision.labels is None else list(decision.labels)
+            if len(labels) > LIMIT:
+                labels = [labels[0], labels[-1]]
+            yield from ({decision.name: label} for label in labels if label != largest[decision.name])
 
 
 def _extremes(layer: Elastic, largest: Values) -> Iterator[Values]:
     """Combinations that make an argument larger than the largest values do: `width // ratio` with a small ratio."""
-    recipe: Any = layer.recipe
+    recipe = layer.recipe
     names = [decision.name for decision in recipe.decisions]
     best: dict[str, tuple[Any, Values]] = {}
     for values in recipe.combinations() or ():
@@ -151,20 +169,20 @@ def _extremes(layer: Elastic, largest: Values) -> Iterator[Values]:
         return
     for argument, (number, values) in best.items():
         if number > usual[argument]:
-            yield values
+            yield {**recipe.fixed, **values}
 
 
-def merged(wanted: Iterator[Values]) -> list[Values]:
+def merged(wanted: list[Values]) -> list[Values]:
     """Few passes that contain all wanted values: each goes into the first pass that does not contradict it."""
-    passes: list[Values] = []
+    found: list[Values] = []
     for values in wanted:
-        for changes in passes:
+        for changes in found:
             if all(changes.get(name, value) == value for name, value in values.items()):
                 changes.update(values)
                 break
         else:
-            passes.append(dict(values))
-    return passes
+            found.append(dict(values))
+    return found
 
 
 def check_all_ran(root: nn.Module, survey: Survey) -> None:

@@ -190,9 +190,10 @@ class _Recipe:
             ) from None
         return self.assembly.call(self.node.target, args, self.node)
 
-    def arguments(self, values: Values) -> Any:
-        """The plain arguments for these values. Raises Open."""
-        return self.assembly.evaluate(self.node.args, {**self.fixed, **values}, modules=False)
+    def arguments(self, values: Values) -> dict[str, Any]:
+        """The plain arguments for these values, None for each module. Raises Open."""
+        found: dict[str, Any] = self.assembly.evaluate(self.node.args, {**self.fixed, **values}, modules=False)
+        return found
 
     def combinations(self) -> list[dict[str, Scalar]] | None:
         """Every combination of values that the arguments can have; None when there are too many to keep."""

@@ -230,6 +230,13 @@ class Whole(nn.Module):
         return self.module(*inputs) if rule is None else rule(self.module, run, *inputs)
 
 
+def shares_of(name: str, weight: torch.Tensor) -> Shares:
+    """The weights (O,) of a decision. Raises UsageError for another shape."""
+    if weight.dim() != 1:
+        raise UsageError(f"weights of {name!r} have shape {tuple(weight.shape)}: give one number for each option (O,)")
+    return Shares(weight.unbind(), weight.detach().tolist())
+
+
 def _live(gate: Gate, shares: Shares) -> list[int]:
     """The options with a share; the first one when there is none at all."""
     if len(shares.numbers) != gate.n:

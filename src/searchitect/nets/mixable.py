@@ -48,7 +48,7 @@ class _MixCheck:
         return outputs[-1]
 
     def sized(self, layer: SizedLayer, *inputs: Any) -> Any:
-        recipe: Any = layer.recipe
+        recipe = layer.recipe
         fixed = {name: self.run.values[name] for name in layer.names if name in self.run.values}
         open_ones = [decision for decision in recipe.decisions if decision.name not in fixed]
         if not open_ones:

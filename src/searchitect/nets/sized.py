@@ -28,9 +28,16 @@ class Recipe(Protocol):
 
     place: str
     decisions: tuple[Decision, ...]
+    fixed: dict[str, Scalar]  # by an instance around it
 
     def make(self, values: Values) -> nn.Module:
         """The layer. Raises UsageError when a decision has no value, BuildError when it cannot be."""
+
+    def arguments(self, values: Values) -> dict[str, Any]:
+        """Its plain arguments, None for each module among them. Raises `Open` when a decision has no value."""
+
+    def combinations(self) -> list[dict[str, Scalar]] | None:
+        """Every combination of values that the arguments can have; None when there are too many to keep."""
 
 
 class SizedLayer(nn.Module, ABC):

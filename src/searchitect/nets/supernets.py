@@ -24,7 +24,7 @@ from searchitect.nets.assembly import Assembly, check_no_floats, has_sizes
 from searchitect.nets.building import _example, build
 from searchitect.nets.cost import _Kept
 from searchitect.nets.deriving import derive, extreme
-from searchitect.nets.gates import Combine, Gate, Run, Shares, SubsetGate, follow, weigh
+from searchitect.nets.gates import Combine, Gate, Run, SubsetGate, follow, shares_of, weigh
 from searchitect.nets.inherit import inherit
 from searchitect.nets.mixable import check_mixable
 from searchitect.space import Architecture, Scalar, Space
@@ -133,7 +133,7 @@ class Supernet(nn.Module):
         Raises UsageError when a decision has neither, or its options differ in shape.
         """
         with self._doing(weigh) as run:
-            run.shares = {name: _shares(name, weight) for name, weight in weights.items()}
+            run.shares = {name: shares_of(name, weight) for name, weight in weights.items()}
             run.values = values or {}
             return self.root(x)
 
@@ -268,9 +268,3 @@ def _restore(
     for kind, function in whole.items():
         net.whole(kind, function)
     return net.train(training)
-
-
-def _shares(name: str, weight: torch.Tensor) -> Shares:
-    if weight.dim() != 1:
-        raise UsageError(f"weights of {name!r} have shape {tuple(weight.shape)}: give one number for each option (O,)")
-    return Shares(weight.unbind(), weight.detach().tolist())
