@@ -1,5 +1,11 @@
 """Real trainings that pause and go on: whole studies with successive halving, Hyperband and ASHA."""
 
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 from torch import nn
 
@@ -111,10 +117,20 @@ def test_only_trainings_that_may_go_on_have_a_state(whole):
 
 
 @pytest.mark.slow
-def test_cut_short_and_resumed_it_is_the_same_study(whole, tmp_path):
-    digits(tmp_path / "s", trials=11)
-    resume(tmp_path / "s", trials=16)
-    assert [without_clock(t) for t in trials_of(tmp_path / "s").values()] == [
+def test_killed_and_resumed_it_is_the_same_study(whole, tmp_path):
+    """kill -9 while trainings are paused and running: what was kept goes on to the same bits."""
+    folder = tmp_path / "s"
+    code = f"import test_pausing_studies as t; t.digits({str(folder)!r})"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)
+    until = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+        if (folder / "study.db").exists() and sum(t.state is State.DONE for t in trials_of(folder).values()) >= 9:
+            process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert len(trials_of(folder)) < 16
+    resume(folder, trials=16)
+    assert [without_clock(t) for t in trials_of(folder).values()] == [
         without_clock(t) for t in trials_of(whole).values()
     ]
 
