@@ -1,3 +1,4 @@
+import pytest
 import torch
 from helpers_nets import L
 from torch import nn
@@ -15,6 +16,7 @@ class TestNb201(SupernetContract):
         return load_space("nb201", cells=1, width=4)
 
 
+@pytest.mark.slow
 class TestDarts(SupernetContract):
     paths = 2
 
@@ -22,6 +24,7 @@ class TestDarts(SupernetContract):
         return load_space("darts", cells=3, width=4)
 
 
+@pytest.mark.slow
 class TestCnn(SupernetContract):
     shape = (1, 20, 20)
     refused = "stage0.width"
@@ -46,6 +49,7 @@ class TestTcn(SupernetContract):
         return load_space("tcn", length=16, widths=(4, 8, 12), levels=3)
 
 
+@pytest.mark.slow
 class TestMobilenet(SupernetContract):
     refused = "stage0.0.expansion"
 
