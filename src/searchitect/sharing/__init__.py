@@ -14,7 +14,8 @@ from searchitect.errors import UsageError
 
 if TYPE_CHECKING:
     from searchitect.sharing.method import Method, Setup
-    from searchitect.sharing.search import Start, SupernetSearch
+    from searchitect.sharing.search import SupernetSearch
+    from searchitect.sharing.start import Start
 
 METHODS: dict[str, str] = {
     "darts": "searchitect.sharing.darts:Darts",
@@ -27,7 +28,7 @@ METHODS: dict[str, str] = {
     "spos": "searchitect.sharing.spos:Spos",
     "fairnas": "searchitect.sharing.fairnas:FairNas",
 }
-_PLACE = {"Method": "method", "Setup": "method", "Start": "search", "SupernetSearch": "search"}
+_PLACE = {"Method": "method", "Setup": "method", "Start": "start", "SupernetSearch": "search"}
 
 __all__ = ["METHODS", "Method", "Setup", "Start", "SupernetSearch", "method_class"]
 

@@ -9,7 +9,7 @@ from torch.distributions import Dirichlet, kl_divergence
 from torch.nn import functional as F
 
 from searchitect.sharing.logits import Logits
-from searchitect.sharing.method import Batch, Method, Setup
+from searchitect.sharing.method import Batch, Method, Setup, need
 from searchitect.sharing.steps import gradients_of, mixed_loss
 from searchitect.space import Architecture
 from searchitect.torchseeds import seeded_torch
@@ -30,6 +30,7 @@ class DrNas(Method):
     """
 
     def __init__(self, setup: Setup, regularise: float = 1e-3, lr: float = 6e-4, weight_decay: float = 0.0) -> None:
+        need("regularise", regularise, regularise >= 0, "0 or more")
         self.setup, self.regularise = setup, regularise
         self.logits = Logits(setup.net, setup.seed, lr=lr, weight_decay=weight_decay)
 

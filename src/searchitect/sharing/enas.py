@@ -10,7 +10,7 @@ from torch import Tensor
 
 from searchitect.policies.lstm import LstmPolicy
 from searchitect.seeds import stream
-from searchitect.sharing.method import Batch, Method, Setup
+from searchitect.sharing.method import Batch, Method, Setup, need
 from searchitect.space import Architecture
 
 
@@ -35,6 +35,9 @@ class Enas(Method):
         self, setup: Setup, samples: int = 2, decay: float = 0.95, entropy: float = 1e-4, lr: float = 3.5e-3,
         drawn: int = 10,
     ) -> None:  # fmt: skip
+        need("samples", samples, samples >= 1, "1 or more")
+        need("drawn", drawn, drawn >= 1, "1 or more")
+        need("decay", decay, 0 <= decay < 1, "from 0 to below 1")
         self.setup, self.samples, self.decay, self.entropy, self.drawn = setup, samples, decay, entropy, drawn
         self.policy = LstmPolicy(setup.net.space, setup.seed, lr=lr, temperature=5.0, tanh_constant=2.5)
         self.baseline: float | None = None
@@ -64,13 +67,13 @@ class Enas(Method):
         decisions = self.setup.net.decisions()
         counts = {name: torch.zeros(len(labels)) for name, labels in decisions.items()}
         for i in range(64):
-            for name, value in self.policy.sample(stream(0, i, "shares")).architecture.decisions.items():
+            for name, value in self.policy.sample(stream(self.setup.seed, i, "shares")).architecture.decisions.items():
                 if name in decisions:
                     counts[name][decisions[name].index(value)] += 1
         return {name: count / count.sum().clamp_min(1.0) for name, count in counts.items()}
 
     def derive(self, judge: Callable[[Architecture], float]) -> Architecture:
-        candidates = [self.policy.sample(stream(0, i, "derive")).architecture for i in range(self.drawn)]
+        candidates = [self.policy.sample(stream(self.setup.seed, i, "derive")).architecture for i in range(self.drawn)]
         return min(dict.fromkeys(candidates), key=judge)
 
     def state(self) -> dict[str, Tensor]:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from searchitect.seeds import stream
-from searchitect.sharing.method import Batch, Method, Setup
-from searchitect.sharing.uniform import fair_paths, uniform_shares
+from searchitect.sharing.method import Batch, Method, Setup, need
+from searchitect.sharing.uniform import best_drawn, fair_paths, uniform_shares
 from searchitect.space import Architecture
 
 
@@ -32,6 +31,7 @@ class FairNas(Method):
     mixes = False
 
     def __init__(self, setup: Setup, drawn: int = 10) -> None:
+        need("drawn", drawn, drawn >= 1, "1 or more")
         self.setup, self.drawn = setup, drawn
 
     def weights_step(self, batch: Batch, draw: int, progress: float) -> Tensor:
@@ -47,8 +47,7 @@ class FairNas(Method):
         return uniform_shares(self.setup.net)
 
     def derive(self, judge: Callable[[Architecture], float]) -> Architecture:
-        space = self.setup.net.space
-        return min(dict.fromkeys(space.sample(stream(0, i, "derive")) for i in range(self.drawn)), key=judge)
+        return best_drawn(self.setup, self.drawn, judge)
 
     def state(self) -> dict[str, Tensor]:
         return {}

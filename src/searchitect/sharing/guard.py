@@ -36,7 +36,7 @@ class Look:
     skips: int
     chosen: int
     parameter_free: float  # share of all chosen options without weights
-    gap: float | None = None  # accuracy (or loss) of the mixture minus that of the derived path
+    gap: float | None = None  # loss of the derived path minus that of the mixture
     eigenvalue: float | None = None
 
     def plain(self) -> dict[str, float]:
@@ -139,5 +139,6 @@ def in_words(looks: Sequence[dict[str, float]], stop: str) -> str:
         f"{last['skips']:.0f} of {last['chosen']:.0f} after the last"
     )
     if "gap" in last:
-        words += f"; the derived path was {abs(last['gap']):.3g} {'below' if last['gap'] > 0 else 'above'} the mixture"
+        side = "above" if last["gap"] > 0 else "below"
+        words += f"; the loss of the derived path was {abs(last['gap']):.3g} {side} that of the mixture"
     return f"{words}. The guard stopped the search: {stop}" if stop else f"{words}. The guard saw no collapse"

@@ -11,6 +11,7 @@ from torch import Tensor
 from searchitect.errors import SpaceError
 from searchitect.nets.supernets import Supernet
 from searchitect.seeds import stream
+from searchitect.sharing.logits import weighed
 from searchitect.space import Architecture
 
 TRIED = 20_000  # architectures looked at before giving up
@@ -27,7 +28,7 @@ def within(
     if feasible(first):
         return first
     weights = {name: [math.log(max(p, 1e-12)) for p in share.tolist()] for name, share in shares.items()}
-    labels = net.decisions()
+    labels = weighed(net)
 
     def score(architecture: Architecture) -> float:
         return sum(

@@ -9,6 +9,13 @@ from torch import Tensor
 
 from searchitect.nets.supernets import Supernet
 from searchitect.seeds import derive
+from searchitect.space import Scalar
+
+
+def weighed(net: Supernet, *, members: bool = False) -> dict[str, tuple[Scalar, ...]]:
+    """What a mixture needs shares for: the gates, and the values inside layers that can be weighed (a kernel)."""
+    values = {d.name: tuple(d.labels) for d in net.space.decisions if not d.modules and d.labels is not None}
+    return net.decisions(members=members) | values
 
 
 class Logits:
@@ -25,7 +32,7 @@ class Logits:
         like = next(net.parameters())
         generator = torch.Generator().manual_seed(derive(seed, "architecture"))
         self.values: dict[str, Tensor] = {}
-        for name, labels in net.decisions(members=members).items():
+        for name, labels in weighed(net, members=members).items():
             drawn = start * torch.randn(len(labels), generator=generator, dtype=torch.float64)
             self.values[name] = drawn.to(like.device, like.dtype).requires_grad_()
         self.optimizer = torch.optim.Adam(list(self.values.values()) or [torch.zeros(1)], lr, betas, 1e-8, weight_decay)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from searchitect.errors import UsageError
 from searchitect.nets.gates import Combine
 from searchitect.nets.supernets import Supernet
 from searchitect.sharing.penalty import Penalty
@@ -58,7 +59,7 @@ class Method(ABC):
     def __init__(self, setup: Setup, **options: Any) -> None: ...
 
     @staticmethod
-    def around() -> Combine | None:
+    def around(**_options: Any) -> Combine | None:
         """What stands between a gate and its input in the supernet of this method (`nets.supernet`)."""
         return None
 
@@ -92,3 +93,9 @@ class Method(ABC):
     @abstractmethod
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go back to a state of the same method over the same space."""
+
+
+def need(option: str, value: Any, holds: bool, allowed: str) -> None:
+    """Raises UsageError unless what an option needs holds."""
+    if not holds:
+        raise UsageError(f"{option}={value!r} is not allowed: it must be {allowed}")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from searchitect.nets.gates import Gate, Shares, SubsetGate
 from searchitect.sharing.logits import Logits
 from searchitect.sharing.method import Batch, Method, Setup
 from searchitect.sharing.steps import gradients_of, mixed_loss
 from searchitect.space import Architecture
 from searchitect.torchseeds import seeded_torch
+
+UNSEEN = 1e-30  # a share: not zero, so that the option is run, and lost in rounding beside 1
 
 
 class Proxyless(Method):
@@ -45,17 +45,8 @@ class Proxyless(Method):
 
     def architecture_step(self, train: Batch, search: Batch, draw: int, progress: float, lr: float) -> Tensor | None:
         pairs, active = self._pairs(draw)
-        gates = {n: _one_hot(alpha, active[n]).requires_grad_() for n, alpha in self.logits.values.items()}
-
-        def two_paths(gate: Gate, *inputs: Any) -> Any:
-            if isinstance(gate, SubsetGate):
-                return gate.outputs(*inputs)
-            g = gates[gate.name]
-            # numbers that are never zero, so that both options are run; their values come from the tensors
-            run = [1.0 if i in pairs[gate.name] else 0.0 for i in range(gate.n)]
-            return gate.blend(Shares(g.unbind(), run), *inputs)
-
-        loss = self.setup.loss(self.setup.net.run(search.x, two_paths), search.y)
+        gates = {n: _two(alpha, pairs[n], active[n]).requires_grad_() for n, alpha in self.logits.values.items()}
+        loss = mixed_loss(self.setup, search, gates)
         by_gate = dict(zip(gates, gradients_of(loss, list(gates.values())), strict=True))
         gradients = [pair_gradient(alpha, by_gate[n], pairs[n]) for n, alpha in self.logits.values.items()]
         if self.setup.penalty is not None:
@@ -89,6 +80,14 @@ class Proxyless(Method):
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         self.logits.restore(state)
+
+
+def _two(alpha: Tensor, pair: list[int], active: int) -> Tensor:
+    """Binary gates in which the other option of the pair is run too, and adds nothing that can be seen."""
+    gates = torch.zeros_like(alpha, requires_grad=False)
+    gates[pair] = UNSEEN
+    gates[active] = 1.0
+    return gates
 
 
 def _one_hot(alpha: Tensor, position: int) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -21,61 +21,19 @@ from searchitect.nets.supernets import supernet
 from searchitect.records import Epoch
 from searchitect.seeds import derive
 from searchitect.sharing import guard, method_class
+from searchitect.sharing.costing import cost_table
 from searchitect.sharing.limits import within
+from searchitect.sharing.memory import keep_less
 from searchitect.sharing.method import Batch, Loss, Method, Setup
-from searchitect.sharing.penalty import Penalty, cost_table
-from searchitect.space import Architecture, Space
+from searchitect.sharing.penalty import Penalty
+from searchitect.sharing.start import LOOP, Start, loop_of
+from searchitect.space import Architecture
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, predict, score
 from searchitect.training import checkpoint as disk
 from searchitect.training.split import stratified_part
 
 CALIBRATION = 10  # batches for BatchNorm statistics of one path
-OWN = ("lr_weights", "lr_end", "momentum", "decay_weights", "clip", "batch_size", "accumulate", "penalty",
-       "penalty_weight", "guard", "allowed_skips", "hessian")  # fmt: skip
-
-
-class Start(msgspec.Struct, frozen=True):
-    """What a search over a supernet begins with.
-
-    options: of the method, and of the loop (those in `Loop`). loss: of (outputs, y); the usual one of the task if None.
-    feasible: hard limits on what is derived, or None. augment: rows of a weights step before they are used, or None.
-    """
-
-    space: Space
-    sample: tuple[int, ...]
-    outputs: int
-    seed: int
-    epochs: int
-    recipe: Recipe
-    options: dict[str, Any] = {}
-    device: str = "cpu"
-    loss: Loss | None = None
-    feasible: Callable[[Architecture], bool] | None = None
-
-
-class Loop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Options of the loop, the same for all methods. Rates are those of DARTS (Liu et al. 2019, appendix A.1.1).
-
-    lr_weights, lr_end, momentum, decay_weights, clip: SGD of the weights, its rate falling by a cosine.
-    batch_size: None for that of the recipe. accumulate: parts in which a batch goes through the network.
-    penalty, penalty_weight: a cost ("params", "macs" or "latency_ms") as a term of the architecture's loss.
-    guard: whether to stop before a collapse. allowed_skips: in one cell; None for the rule of `guard`. hessian: whether
-    to compute the largest curvature after each epoch (some twenty double passes over one batch).
-    """
-
-    lr_weights: float = 0.025
-    lr_end: float = 0.001
-    momentum: float = 0.9
-    decay_weights: float = 3e-4
-    clip: float = 5.0
-    batch_size: int | None = None
-    accumulate: int = 1
-    penalty: Literal["params", "macs", "latency_ms"] | None = None
-    penalty_weight: float = 0.1
-    guard: bool = True
-    allowed_skips: int | None = None
-    hessian: bool = False
 
 
 class SupernetSearch:
@@ -90,12 +48,9 @@ class SupernetSearch:
 
     def __init__(self, method: str, start: Start, data: TrainData) -> None:
         cls = method_class(method)
-        own = {k: v for k, v in start.options.items() if k in OWN}
-        options = {k: v for k, v in start.options.items() if k not in OWN}
-        try:
-            self.loop = msgspec.convert(own, Loop)
-        except msgspec.ValidationError as error:
-            raise UsageError(f"{method}: {error}") from error
+        self.loop, options = loop_of(method, start.options)
+        if not cls.mixes and data.x_eval is None:
+            raise UsageError(f"{method} compares paths on evaluation rows: give x_eval and y_eval")
         self.start, self.data, self.name = start, data.to(start.device), method
         around = cls.around(**options)
         net = supernet(start.space, start.sample, outputs=start.outputs, seed=start.seed, around=around)
@@ -121,13 +76,20 @@ class SupernetSearch:
         self.setup = Setup(self.net, self.loss, self.optimizer, penalty, start.seed, self.steps * start.epochs)
         try:
             self.method: Method = cls(self.setup, **options)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(
-                f"{method}: {error}; its options are in its docstring, those of the loop are {', '.join(OWN)}"
+                f"{method}: {error}; its options are in its docstring, those of the loop are {', '.join(LOOP)}"
             ) from error
+        if self.loop.checkpoint:
+            self._keep_less()
         self.guard = guard.Guard(self.loop.allowed_skips)
         self.done = 0
         self.derived: list[Architecture] = []
+
+    def _keep_less(self) -> None:
+        if getattr(self.method, "order", 1) == 2:
+            raise UsageError("checkpoint=True runs options again with the weights as they are: not with order=2")
+        keep_less(self.net)
 
     def _halves(self, bilevel: bool) -> tuple[Tensor, Tensor]:
         """Rows of the weights and of the architecture: two halves, stratified, or all rows for both."""
@@ -146,7 +108,7 @@ class SupernetSearch:
 
     def epoch(
         self, number: int, report: Callable[[dict[str, float]], None] = lambda _: None,
-        should_stop: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] = lambda: False, metrics: Sequence[str] = (),
     ) -> Epoch | None:  # fmt: skip
         """Pass number `number` (from 1) over the rows of the weights; None when it was asked to stop within.
 
@@ -170,7 +132,7 @@ class SupernetSearch:
         self.done = number
         losses = {name: total / counts[name] for name, total in totals.items() if counts[name]}
         report({"step": float(number), **{f"{name}_loss": value for name, value in losses.items()}})
-        return self._record(number, losses, began)
+        return self._record(number, losses, began, metrics)
 
     def _step(self, number: int, step: int, order: Tensor, other: Tensor) -> dict[str, float]:
         progress = ((number - 1) * self.steps + step) / max(1, self.setup.steps)
@@ -185,17 +147,24 @@ class SupernetSearch:
             if loss is not None:
                 found["architecture"] = float(loss)
             self.optimizer.zero_grad(set_to_none=True)
-            parts = min(self.loop.accumulate, len(train.x) // 2 or 1)
-            total = 0.0
-            for i, (x, y) in enumerate(zip(train.x.chunk(parts), train.y.chunk(parts), strict=True)):
-                total += float(self.method.weights_step(Batch(x, y), derive(draw, "weights", i), progress)) / parts
+            found["train"] = self._weights(train, draw, progress)
         used = [p for p in self.net.parameters() if p.grad is not None]
-        if parts > 1:
-            for p in used:
-                cast(Tensor, p.grad).div_(parts)
         nn.utils.clip_grad_norm_(used, self.loop.clip)
         self.optimizer.step()
-        return found | {"train": total}
+        return found
+
+    def _weights(self, train: Batch, draw: int, progress: float) -> float:
+        """The weights' gradients of one batch, in parts whose losses count by their rows; the loss."""
+        parts = max(1, min(self.loop.accumulate, len(train.x) // 2))  # BatchNorm needs two rows
+        total = 0.0
+        try:
+            for i, (x, y) in enumerate(zip(train.x.tensor_split(parts), train.y.tensor_split(parts), strict=True)):
+                share = len(x) / len(train.x)
+                self.setup.loss = self.loss if parts == 1 else _part_of(self.loss, share)
+                total += float(self.method.weights_step(Batch(x, y), derive(draw, "weights", i), progress))
+        finally:
+            self.setup.loss = self.loss
+        return total
 
     def _order(self, rows: Tensor, number: int, what: str) -> Tensor:
         generator = torch.Generator().manual_seed(derive(self.start.seed, what, number))
@@ -213,10 +182,10 @@ class SupernetSearch:
             return torch.autocast("cuda", dtype=torch.bfloat16)
         return nullcontext()
 
-    def _record(self, number: int, losses: dict[str, float], began: float) -> Epoch:
+    def _record(self, number: int, losses: dict[str, float], began: float, names: Sequence[str]) -> Epoch:
         architecture = self.derive()
         self.derived.append(architecture)
-        metrics = self.measure(architecture) if self.data.x_eval is not None else {}
+        metrics = self.measure(architecture, names) if self.data.x_eval is not None else {}
         seen = guard.look(self.net, architecture)
         mixture = self._mixture_loss()
         gap = None if mixture is None or "loss" not in metrics else metrics["loss"] - mixture
@@ -225,19 +194,23 @@ class SupernetSearch:
         stop, back = self.guard.see(seen, number / max(1, self.start.epochs))
         stop = stop if self.loop.guard and hasattr(self.method, "logits") else ""
         chosen = self.derived[max(0, len(self.derived) - 1 - back)] if stop else architecture
+        if chosen != architecture and metrics:
+            metrics = self.measure(chosen, names)
         gates = {name: tuple(share.tolist()) for name, share in self.method.shares().items()}
         return Epoch(
-            number, time.monotonic() - began, losses, metrics, gates, dict(chosen.decisions), seen.plain(), stop
+            number, time.monotonic() - began, losses, metrics, gates, dict(chosen.decisions), seen.plain(), stop,
+            {name: labels for name, labels in self.net.decisions(members=True).items() if name in gates},
         )  # fmt: skip
 
     # -- what comes out ------------------------------------------------------------------------------
 
     def derive(self) -> Architecture:
         """The architecture that the method would give now, within the limits."""
-        found = self.method.derive(lambda a: self.measure(a)["loss"])
-        if self.start.feasible is None:
-            return found
-        return within(self.net, found, self.method.shares(), self.start.feasible)
+        feasible = self.start.feasible
+        if feasible is None:
+            return self.method.derive(lambda a: self.measure(a)["loss"])
+        found = self.method.derive(lambda a: self.measure(a)["loss"] if feasible(a) else math.inf)
+        return within(self.net, found, self.method.shares(), feasible)
 
     def measure(self, architecture: Architecture, metrics: Sequence[str] = ()) -> dict[str, float]:
         """Metrics of a path with inherited weights on the evaluation rows; BatchNorm statistics are its own.
@@ -294,7 +267,11 @@ class SupernetSearch:
             return None
         kept = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
         batch = self._batch(self.held, 0)
-        found = guard.eigenvalue(lambda: self.loss(self.net.mix(batch.x, logits.shares()), batch.y), logits.tensors())
+        self.net.train()
+        with seeded_torch(0):
+            found = guard.eigenvalue(
+                lambda: self.loss(self.net.mix(batch.x, logits.shares()), batch.y), logits.tensors()
+            )  # fmt: skip
         with torch.no_grad():
             for name, buffer in self.net.named_buffers():
                 buffer.copy_(kept[name])
@@ -328,7 +305,9 @@ class SupernetSearch:
         return True
 
     def _identity(self) -> dict[str, Any]:
-        options = dict(sorted(self.start.options.items()))
+        options = json.loads(
+            json.dumps(self.start.options, sort_keys=True, default=repr)
+        )  # as it comes back from a file
         return {"method": self.name, "space": self.start.space.fingerprint, "seed": self.start.seed, "options": options,
                 "rows": len(self.data.x), "epochs": self.start.epochs, "weights": disk.shapes(self.net)}  # fmt: skip
 
@@ -342,6 +321,10 @@ class _Path(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.net(x, self.architecture)
+
+
+def _part_of(loss: Loss, share: float) -> Loss:
+    return lambda outputs, y: share * loss(outputs, y)
 
 
 def _usual_loss(data: TrainData, recipe: Recipe) -> Loss:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from searchitect.sharing import gumbel
 from searchitect.sharing.logits import Logits
-from searchitect.sharing.method import Batch, Method, Setup
+from searchitect.sharing.method import Batch, Method, Setup, need
 from searchitect.sharing.steps import mixed_gradients, mixed_loss
 from searchitect.space import Architecture
 
@@ -29,6 +29,8 @@ class Snas(Method):
     def __init__(
         self, setup: Setup, first: float = 1.0, last: float = 0.03, lr: float = 3e-4, weight_decay: float = 1e-3
     ) -> None:
+        for name, value in (("first", first), ("last", last)):
+            need(name, value, value > 0, "above 0, it is a temperature")
         self.setup, self.first, self.last = setup, first, last
         self.logits = Logits(setup.net, setup.seed, lr=lr, weight_decay=weight_decay)
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from searchitect.nets.supernets import Supernet
 from searchitect.seeds import stream
+from searchitect.sharing.method import Setup
 from searchitect.space import Architecture, Decision, Scalar, Space
 from searchitect.space.moves import draw_value
 
 
 def uniform_shares(net: Supernet) -> dict[str, Tensor]:
-    """The same share for every option; none for options that exist in the search only."""
+    """The same share for every option of every gate; none for options that exist in the search only."""
     found = {}
     for name, labels in net.decisions().items():
         n = net.space.by_name[name].n
         found[name] = torch.tensor([1.0 / n] * n + [0.0] * (len(labels) - n))
     return found
+
+
+def best_drawn(setup: Setup, drawn: int, judge: Callable[[Architecture], float]) -> Architecture:
+    """The best of a few random paths, always the same ones in one search."""
+    space = setup.net.space
+    return min(dict.fromkeys(space.sample(stream(setup.seed, i, "derive")) for i in range(drawn)), key=judge)
 
 
 def fair_paths(space: Space, draw: int) -> list[Architecture]:
