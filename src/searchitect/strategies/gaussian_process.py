@@ -17,6 +17,7 @@ from searchitect.strategies.surrogate.candidates import Pool, mutants, strangers
 from searchitect.strategies.surrogate.feasibility import log_probability
 from searchitect.strategies.surrogate.features import Features
 from searchitect.strategies.surrogate.fitting import Parameters, fit
+from searchitect.strategies.surrogate.graphs import size
 from searchitect.strategies.surrogate.regression import ROOM, Process
 from searchitect.strategies.surrogate.targets import scalarise, warp
 
@@ -26,7 +27,8 @@ CAPACITY = 448  # networks that the process models at most
 FITTED = 192  # networks that its parameters are fitted to at most
 POOL = 512  # candidates that stay from one proposal to the next
 PARENTS = 8  # the best so many have children
-FRESH = (600, 8)  # new candidates for a proposal: 600 / (10 + networks told), at least 8
+FRESH, LEAST = 600, 8  # new candidates for a proposal: 600 / (10 + networks told), at least 8
+MODULES = 80  # in networks of twice as many modules half as many are new, as each takes twice as long to describe
 LISTED = 20_000  # architectures; what is left of a space up to this size is listed once draws find nothing new
 BETA = 1.0  # deviations below the mean in "ucb"
 
@@ -69,6 +71,7 @@ class GaussianProcess(Strategy):
         self.next_fit = self.seen = 0  # networks told until the next fit; entries that the process knows
         self.parameters: Parameters | None = None
         self.process: Process | None = None
+        self.modules = 0  # of the first network
         self.exhausted = False  # whether nothing was left of a small space
         self.draws = self.events = 0
 
@@ -144,6 +147,7 @@ class GaussianProcess(Strategy):
     def _model(self) -> Process:
         """The process with a row for each network that was proposed or told; its parameters fitted when it is time."""
         archive, told = self.archive, len(self.archive.measured)
+        self.modules = self.modules or size(self.setting.space, archive.entries[0].architecture)
         if self.parameters is None or told >= self.next_fit:
             self.next_fit = told + max(3, told // 4)
             some = [i for i in archive.active(FITTED) if archive.entries[i].losses is not None]
@@ -161,23 +165,25 @@ class GaussianProcess(Strategy):
             for row in archive.vectors(late):
                 self.process.add_row(row * weights)
             self.rows += late
-        self.seen = len(archive.entries)
-        still = self.pool.open()
-        if len(still) < len(self.pool.items):  # the user told of one that waits here
+        # one entry is the last proposal; others came from the user, perhaps of a candidate that waits here
+        still = self.pool.open() if len(archive.entries) - self.seen > 1 else range(len(self.pool.items))
+        if len(still) < len(self.pool.items):
             self.pool.keep(still)
             self.process.keep_candidates(np.array(still, dtype=np.int64))
+        self.seen = len(archive.entries)
         return self.process
 
     def _refill(self, process: Process, source: Stream, values: Array) -> None:
         """New candidates: three of four are children of the rows with the least values, one is random."""
         entries, pool, setting = self.archive.entries, self.pool, self.setting
-        before, count = len(pool.items), max(FRESH[1], FRESH[0] // (10 + len(self.archive.measured)))
+        before, share = len(pool.items), min(1.0, MODULES / self.modules)
+        count = max(4, int(share * max(LEAST, FRESH / (10 + len(self.archive.measured)))))
         best = [entries[self.rows[i]] for i in np.argsort(values, kind="stable")[:PARENTS] if np.isfinite(values[i])]
         children = mutants(setting, source, [e.architecture for e in best], count - count // 4, pool.spent)
         pool.extend((c.architecture, best[c.parent].number) for c in children if c.parent is not None)
         pool.extend((c.architecture, -1) for c in strangers(setting, source, count // 4, pool.spent))
-        size = setting.space.size
-        if not pool.items and not self.exhausted and not size.continuous and size.finite <= LISTED:
+        total = setting.space.size
+        if not pool.items and not self.exhausted and not total.continuous and total.finite <= LISTED:
             every = setting.space.enumerate()
             found = pool.extend((a, -1) for a in every if setting.feasible is None or setting.feasible(a))
             self.exhausted = not found

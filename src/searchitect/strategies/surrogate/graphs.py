@@ -40,11 +40,27 @@ def canonical_graph(space: Space, architecture: Architecture) -> CanonicalGraph:
     graph = symbols.Graph(False)
     made = graph.apply(plan, symbols.INPUT)
     root = symbols.Value("list", symbols.flat_values(made)) if isinstance(made, list) else made
-    text = "as written: " + symbols.signature(plan) if graph.as_written else canonical.write(root, graph.twins)[0]
+    text, values = canonical.write(root, graph.twins)
+    if graph.as_written:
+        text = "as written: " + symbols.signature(plan)
     reader = _Reader()
-    result = reader.read(root)
+    for value in sorted(values, key=_made):  # what a value needs was made before it
+        reader.ends[value] = reader.read(value)
     key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    return CanonicalGraph(key, tuple(reader.labels), tuple(reader.inputs), result)
+    return CanonicalGraph(key, tuple(reader.labels), tuple(reader.inputs), reader.ends[root])
+
+
+def size(space: Space, architecture: Architecture) -> int:
+    """How many modules the plan of an architecture has: by this the time to describe one grows."""
+    stack, count = [space.plan(architecture)], 0
+    while stack:
+        count += 1
+        stack += [part for argument in stack.pop().args.values() for part in _modules(argument)]
+    return count
+
+
+def _made(value: symbols.Value) -> int:
+    return value.serial
 
 
 class _Reader:
@@ -55,22 +71,10 @@ class _Reader:
         self.inputs: list[tuple[int, ...]] = []
         self.ends: dict[symbols.Value, tuple[int, ...]] = {}
 
-    def read(self, root: symbols.Value) -> tuple[int, ...]:
-        stack = [root]
-        while stack:
-            value = stack[-1]
-            waiting = [v for v in value.inputs if v not in self.ends]
-            if waiting and value not in self.ends:
-                stack += waiting
-                continue
-            stack.pop()
-            if value not in self.ends:
-                self.ends[value] = self._ends(value)
-        return self.ends[root]
-
-    def _ends(self, value: symbols.Value) -> tuple[int, ...]:
-        before = tuple([node for v in value.inputs for node in self.ends[v]])
-        plan = value.plan
+    def read(self, value: symbols.Value) -> tuple[int, ...]:
+        """The nodes of one value, whose inputs were read."""
+        inputs, plan, ends = value.inputs, value.plan, self.ends
+        before = ends[inputs[0]] if len(inputs) == 1 else tuple([node for v in inputs for node in ends[v]])
         if value.inputs and (plan is None or plan.target in TRANSPARENT):
             return before
         if plan is None or plan.target.startswith(NN) or value.op.startswith("pre("):
