@@ -141,6 +141,7 @@ def test_show_time(stamp, shown):
         (Fidelity("inherited"), "inherited weights"),
         (Fidelity("train", 3, resolution=16), "3 epochs, 16 px"),
         (Fidelity(), "trained"),
+        (Fidelity("train", 1, horizon=27), "1 of 27 epochs"),
     ],
 )
 def test_show_fidelity(fidelity, shown):

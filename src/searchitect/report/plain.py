@@ -160,7 +160,8 @@ def show_fidelity(fidelity: Fidelity) -> str:
     kind = {"inherited": "inherited weights", "zero_cost": "zero-cost score", "table": "table", "function": "function"}
     parts = [] if fidelity.kind == "train" else [kind[fidelity.kind]]
     if fidelity.epochs:
-        parts.append(f"{fidelity.epochs:,} epoch{'s' * (fidelity.epochs != 1)}")
+        whole = f" of {fidelity.horizon:,}" if fidelity.horizon else ""
+        parts.append(f"{fidelity.epochs:,}{whole} epoch{'s' * (max(fidelity.epochs, fidelity.horizon) != 1)}")
     if fidelity.data != 1:
         parts.append(f"{100 * fidelity.data:.3g} % of the rows")
     if fidelity.resolution:
