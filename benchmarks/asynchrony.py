@@ -1,6 +1,6 @@
 """One driver, up to a thousand workers: how busy they are, in virtual time with real costs.
 
-    python benchmarks/asynchrony.py [--quick] [--strategies a,b] [--disk-ms MS]
+    python benchmarks/asynchrony.py [--quick] [--strategies a,b] [--workers N ...] [--disk-ms MS]
 
 The study's own loop and store run with an executor whose workers only exist in virtual time. A task takes the
 training time that NAS-Bench-201 gives for its architecture (12 epochs on CIFAR-10, 113 s in the mean over the table;
@@ -142,6 +142,9 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="evolution and ASHA with 1,000 workers only")
     parser.add_argument("--strategies", help="names with commas (default: all)")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=WORKERS, help="numbers of workers (default: 10 100 1000)"
+    )
     parser.add_argument("--cpu", type=float, default=60.0, help="CPU seconds after which a run ends")
     parser.add_argument("--disk-ms", type=float, default=0.0, help="time of each transaction's sync")
     given = parser.parse_args()
@@ -149,7 +152,7 @@ def main() -> int:
     below = False
     print(f"{'strategy':22} {'workers':>7} {'trials':>7} {'utilisation':>11} {'ms/trial':>9} {'late':>7} {'limit':>9}")
     for name in names:
-        for workers in (1000,) if given.quick else WORKERS:
+        for workers in (1000,) if given.quick else given.workers:
             share, cost, late, trials, mean = run(name, workers, given.cpu, given.disk_ms / 1e3)
             print(
                 f"{name:22} {workers:7,} {trials:7,} {share:11.1%} {cost:9.2f} {late:7.2f} {1e3 * mean / late:9,.0f}",

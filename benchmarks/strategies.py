@@ -26,6 +26,7 @@ import numpy as np
 from searchitect.bench import load_table, stats
 from searchitect.bench.compare import Entry, Plan, Trace, compare
 from searchitect.bench.results import Judge
+from searchitect.records import jsonable
 from searchitect.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[1]
@@ -151,7 +152,7 @@ def against(cells: dict[str, Cell], reference: str, point: int | None) -> dict[s
 def ranks_of(labels: list[str], point: int) -> stats.Ranks | None:
     """Mean ranks over the searches of all tables, for strategies with as many searches as random search."""
     whole = [cells_of(label) for label in labels]
-    if not whole or any("random" not in cells for cells in whole):
+    if not whole or any("random" not in cells or not cells["random"].traces for cells in whole):
         return None
     full = [n for n in whole[0] if all(n in c and len(c[n].traces) == len(c["random"].traces) for c in whole)]
     blocks = [np.stack([regrets(cells[n], point) for n in full], axis=1) for cells in whole]
@@ -164,7 +165,7 @@ def report() -> None:
     timed = {label: table_of(label, (None,)) for label in TIMED if cells_of(label)}
     ranks = {str(p): found_ranks for p in POINTS if (found_ranks := ranks_of(labels, p)) is not None}
     body = {"tables": found, "timed": timed, "ranks": {p: msgspec.to_builtins(r) for p, r in ranks.items()}}
-    (ROOT / "docs" / "strategy-results.json").write_text(json.dumps(body, indent=1, allow_nan=False) + "\n")
+    (ROOT / "docs" / "strategy-results.json").write_text(json.dumps(jsonable(body), indent=1) + "\n")
     (ROOT / "docs" / "strategy-results.md").write_text("\n".join(markdown(found, timed, ranks)) + "\n")
 
 

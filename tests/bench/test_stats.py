@@ -88,6 +88,23 @@ def test_the_signed_rank_test_against_counting_all_signs():
     assert stats.wilcoxon(np.zeros(0)) == 1.0
 
 
+def test_the_signed_rank_test_agrees_with_scipy():
+    rng = np.random.default_rng(7)
+    for n in (8, 30, 50, 51, 200):
+        gaps = rng.normal(0.2, 1.0, n)
+        method = "exact" if n <= 50 else "asymptotic"
+        assert stats.wilcoxon(gaps) == pytest.approx(scipy_stats.wilcoxon(gaps, method=method).pvalue)
+    for n in (20, 100):
+        ties = rng.integers(-3, 5, n).astype(float)
+        known = scipy_stats.wilcoxon(ties, zero_method="zsplit", method="asymptotic").pvalue
+        assert stats.wilcoxon(ties) == pytest.approx(known, rel=0.02)
+
+
+def test_average_ranks_are_those_of_scipy():
+    values = np.random.default_rng(8).integers(0, 5, 40)
+    assert stats.average_ranks(values).tolist() == scipy_stats.rankdata(values).tolist()
+
+
 def test_ranks_of_the_published_example():
     found = stats.ranks(-DEMSAR, NAMES)
     assert found.means == pytest.approx((3.143, 2.000, 2.893, 1.964), abs=5e-4)
@@ -119,6 +136,13 @@ def test_ranks_of_special_cases():
 @pytest.mark.parametrize(("k", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
 def test_critical_differences_have_the_published_quantiles(k, q):
     assert stats.nemenyi(k, 30) == pytest.approx(q * math.sqrt(k * (k + 1) / 180), abs=2e-3)
+
+
+@pytest.mark.parametrize(("k", "level"), [(2, 0.95), (6, 0.9), (14, 0.99)])
+def test_the_studentized_range_is_that_of_scipy(k, level):
+    assert stats.studentized_range(k, level) == pytest.approx(
+        scipy_stats.studentized_range.ppf(level, k, np.inf), rel=1e-5
+    )
 
 
 def test_pairs_say_who_is_better():

@@ -1,0 +1,76 @@
+"""The two long measurements, on a small scale: what they compute is held against a count by hand."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from searchitect.bench import load_table, simulate
+
+ROOT = Path(__file__).parents[2]
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # records look their types up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_driver_keeps_twenty_workers_busy_unless_its_disk_is_slow():
+    asynchrony = script("asynchrony")
+    share, cost, _, trials, trained = asynchrony.run("regularized-evolution", 20, cpu=60.0, disk=0.0)
+    assert trials == asynchrony.TASKS * 20
+    assert 0.99 < share <= 1.0
+    assert 0 < cost < 20
+    assert 60 < trained < 200
+    # one transaction takes 24 s and serves all that ended meanwhile, so a worker waits between a third and all of it
+    slow, *_, trained = asynchrony.run("random", 20, cpu=60.0, disk=24.0)
+    assert trained / (trained + 24) < slow < trained / (trained + 8)
+
+
+@pytest.fixture
+def strategies(tmp_path, monkeypatch):
+    module = script("strategies")
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "CELLS", tmp_path / "cells")
+    monkeypatch.setattr(module, "SETTINGS", {"scene": ("transnas-scene", "valid_accuracy")})
+    monkeypatch.setattr(module, "TIMED", {"two, levels": "nb201-cifar10"})
+    monkeypatch.setattr(module, "TIMED_SECONDS", {"nb201-cifar10": 9_000.0})
+    monkeypatch.setattr(module, "POINTS", (10, 40))
+    return module
+
+
+def test_the_page_of_results_is_made_from_cells_that_are_kept(strategies, tmp_path, capsys):
+    names = ["random", "regularized-evolution", "asha"]
+    strategies.run_all(names, 12, 1, 60.0)
+    assert len(list((tmp_path / "cells").glob("*.json"))) == 2 + 3  # those that promote are compared by time only
+    first = capsys.readouterr().out
+    strategies.run_all(names, 12, 1, 60.0)
+    assert first
+    assert capsys.readouterr().out == ""
+    strategies.report()
+    body = json.loads((tmp_path / "docs" / "strategy-results.json").read_text())
+    random, evolution = body["tables"]["scene"]
+    table = load_table("transnas-scene")
+    plan = strategies.plan_of("scene", "random", 1)
+    runs = [simulate(table, "random", plan.limit, seed=s) for s in range(12)]
+    scores = table.columns["valid_accuracy"].values.astype(float)
+    mean = table.optimum() - np.mean([scores[run.at(10)] for run in runs])
+    assert random["at"]["10"]["mean"] == pytest.approx(mean)
+    assert evolution["at"]["40"]["against"]["random"]["word"] in ("better", "worse", "=")
+    assert body["ranks"]["40"]["blocks"] == 12
+    text = (tmp_path / "docs" / "strategy-results.md").read_text()
+    assert "| random | 12 |" in text
+    assert "## two, levels, 9,000 simulated seconds" in text
+
+
+def test_a_strategy_that_is_too_slow_is_said_to_be(strategies, tmp_path):
+    strategies.run_all(["random"], 12, 1, 1e-9)
+    strategies.report()
+    assert "| random | 0 | too slow | too slow |" in (tmp_path / "docs" / "strategy-results.md").read_text()
