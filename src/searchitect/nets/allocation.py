@@ -1,8 +1,9 @@
 """The dry run of a supernet: every candidate runs, so that lazy and sliced layers learn how large they must be.
 
-One pass with all sizes at their largest, then passes in which each value of each size occurs, several
-decisions at a time. In a pass each gate runs all of its candidates and gives on the widest output; where the
-candidates differ in shape, further passes give on each of the other shapes.
+One pass with all values at their largest, then one for each other value, the rest at their largest; a value that
+makes some layer larger than before (a smaller stride before a flat layer) becomes the largest, and all is done
+again around it. In a pass each gate runs all of its candidates and gives on the widest output; where the candidates
+differ in shape, further passes give on each of the other shapes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from searchitect.errors import BuildError, TrialError, UsageError
 from searchitect.nets.assembly import Assembly, Open
 from searchitect.nets.building import _failure, _unsized
 from searchitect.nets.gates import Gate, Run, SubsetGate, shares_of, weighted_sum
-from searchitect.nets.sized import LIMIT, Elastic, Instances, SizedLayer
+from searchitect.nets.sized import Elastic, Instances, SizedLayer
 from searchitect.space import Decision, Plan, Scalar, Space
 
 Values = dict[str, Scalar]
+VALUES = 8  # of one decision that are tried
+ROUNDS = 3
 
 
 class Survey:
@@ -31,6 +34,7 @@ class Survey:
         self.shapes: dict[Gate, list[Any]] = {}  # of each gate's options, as first met
         self.ran: set[nn.Module] = set()  # instances
         self.prefer: dict[Gate, Any] = {}  # shapes to give on in the present pass
+        self.grown = False  # whether a sliced layer was larger than ever
 
     def gate(self, gate: Gate, *inputs: Any) -> Any:
         """Run all options and give on the widest output, or the preferred one."""
@@ -48,6 +52,10 @@ class Survey:
         """Run the layer for the values of the present pass."""
         if isinstance(layer, Instances):
             self.ran.add(layer.instance(self.run.values))
+        if isinstance(layer, Elastic):
+            output, grown = layer.trial(self.run.values, *inputs)
+            self.grown |= grown
+            return output
         return layer.at(self.run.values, *inputs)
 
     @property
@@ -79,8 +87,15 @@ def allocate(root: nn.Module, assembly: Assembly, x: torch.Tensor) -> Survey:
     _dry_pass(root, x, assembly, survey, largest, {})
     if survey.uneven and not assembly.elastic:
         return survey  # to be assembled anew with sliced layers
-    for changes in passes(root, space, largest):
-        _dry_pass(root, x, assembly, survey, largest, changes)
+    for _ in range(ROUNDS):
+        before = dict(largest)
+        for changes in passes(root, space, largest):
+            survey.grown = False
+            _dry_pass(root, x, assembly, survey, largest, changes)
+            if survey.grown and len(changes) == 1:
+                largest |= changes
+        if largest == before:
+            break
     for turn in range(1, 1 + max((len(set(survey.shapes[gate])) for gate in survey.uneven), default=0)):
         shapes = {gate: sorted(set(survey.shapes[gate]), key=str) for gate in survey.uneven}
         survey.prefer = {gate: found[turn % len(found)] for gate, found in shapes.items()}
@@ -128,11 +143,11 @@ def largest_value(decision: Decision) -> Scalar:
 def passes(root: nn.Module, space: Space, largest: Values) -> list[Values]:
     """What is changed in each further pass.
 
-    Each value of each decision occurs once, in as few passes as possible. A layer that exists once for each
-    combination of values sees each of them with everything else at its largest, since what is inside is sized there.
+    Each value of each decision, and each combination of values that has a layer of its own, occurs with everything
+    else at its largest, since that is what sizes are. Layers without weights share passes.
     """
-    alone: list[Values] = []
-    together = list(_single_values(space, largest))
+    alone = list(_single_values(space, largest))
+    together: list[Values] = []
     for layer in root.modules():
         if isinstance(layer, Instances):
             for values, instance in zip(layer.combinations, layer.instances, strict=True):
@@ -149,8 +164,8 @@ def _single_values(space: Space, largest: Values) -> Iterator[Values]:
     for decision in space.decisions:
         if not decision.modules:
             labels = [decision.low, decision.high] if decision.labels is None else list(decision.labels)
-            if len(labels) > LIMIT:
-                labels = [labels[0], labels[-1]]
+            if len(labels) > VALUES:  # of a long range, some values that are spread over it
+                labels = [labels[i * (len(labels) - 1) // (VALUES - 1)] for i in range(VALUES)]
             yield from ({decision.name: label} for label in labels if label != largest[decision.name])
 
 

@@ -98,33 +98,38 @@ class Elastic(SizedLayer):
         super().__init__(recipe, run)
         self._kinds: dict[str, slices.Kind] = {}
         self._shells: dict[Any, _Shell] = {}
-        self._trials: dict[Any, nn.Module] | None = {}  # during the dry run: layers with weights of their own
+        self._trials: dict[Any, nn.Module] = {}  # during the dry run: layers with weights of their own
+        self._needed: dict[str, slices.Shape] = {}
 
     def at(self, values: Values, *inputs: Any) -> Any:
         (x,) = inputs
         key = (*(values.get(name) for name in self.names), x.shape[1:])
-        if self._trials is not None:
-            return self._trial(key, values, x)
         shell = self._shells.get(key)
         if shell is None:
             shell = self._shells[key] = self._shell(values, x)
         return shell(self, x)
 
-    def _trial(self, key: Any, values: Values, x: torch.Tensor) -> Any:
-        assert self._trials is not None
-        if key not in self._trials:
-            module = self.recipe.make(values).train(self.training)
-            y = module(x)  # may fail: remembered only if not
-            self._trials[key] = module
-            return y
-        return self._trials[key](x)
+    def trial(self, values: Values, x: torch.Tensor) -> tuple[Any, bool]:
+        """In the dry run: the output of a layer with weights of its own, and whether it is larger than all before."""
+        key = (*(values.get(name) for name in self.names), x.shape[1:])
+        if key in self._trials:
+            return self._trials[key](x), False
+        module = self.recipe.make(values).train(self.training)
+        y = module(x)  # may fail: remembered only if not
+        self._trials[key] = module
+        grown = False
+        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+            shape = tuple(tensor.shape)
+            known = self._needed.get(name)
+            self._needed[name] = shape if known is None else slices.largest([known, shape])
+            grown |= known != self._needed[name]
+        return y, grown
 
     def settle(self) -> None:
         """After the dry run: allocate what the layers that were tried need together.
 
         Raises BuildError when none was.
         """
-        assert self._trials is not None
         if not self._trials:
             raise BuildError(f"'{self.recipe.place}': never received an input, so its width is unknown")
         seen: dict[str, list[torch.Tensor]] = {}
@@ -135,12 +140,12 @@ class Elastic(SizedLayer):
                 self._kinds[name] = slices.kind_of(module, name)
                 learned |= {name} if isinstance(tensor, nn.Parameter) else set()
         for name, tensors in seen.items():
-            start = slices.started(slices.largest([tuple(tensor.shape) for tensor in tensors]), tensors)
+            start = slices.started(self._needed[name], tensors)
             if name in learned:
                 self.register_parameter(_attribute(name), nn.Parameter(start))
             else:
                 self.register_buffer(_attribute(name), start)
-        self._trials = None
+        self._trials = {}
 
     def part(self, name: str, shape: slices.Shape, whole: torch.Tensor | None = None) -> torch.Tensor:
         """The part of the common tensor `name` (or of one like it) that a layer with this shape uses."""
