@@ -9,7 +9,8 @@ from searchitect.errors import UsageError
 from searchitect.records import Cause, Failure, Measurement, State, Trial, objectives
 from searchitect.space import Layer, Space, one_of
 from searchitect.strategies import Setting, make_strategy
-from searchitect.strategies.nas_bowl import LENGTHS, NOISES, Kernel, NasBowl, likeliest, marginal, posterior
+from searchitect.strategies.graph_process import LENGTHS, NOISES, Kernel, likeliest, marginal, posterior
+from searchitect.strategies.nas_bowl import NasBowl
 
 SPACE = Space(Layer("torch.nn.Sequential", {"*": tuple(
     one_of(conv=Layer("toy.Conv", {}), skip=Layer("toy.Skip", {}), pool=Layer("toy.Pool", {})) for _ in range(6)
@@ -173,3 +174,12 @@ def test_an_architecture_whose_plan_cannot_be_computed_equals_itself_only():
     strategy = NasBowl(Setting(space, objectives("max score"), 0))
     keys = {strategy._of(a).key for a in space.enumerate()}
     assert len(keys) == 6
+
+
+def test_remembered_covariances_are_those_computed_anew():
+    strategy = NasBowl(Setting(SPACE, objectives("max score"), 0))
+    run(strategy, 17, lambda a: {"score": float(convs(a))})
+    strategy.ask(2)
+    architectures = [SPACE.sample(1), *strategy.places, SPACE.sample(2), SPACE.sample(1)]
+    assert len(strategy.places) > 15
+    assert strategy._among(architectures) == pytest.approx(strategy._covariances(architectures, architectures))

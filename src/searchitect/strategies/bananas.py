@@ -43,7 +43,7 @@ class Bananas(Strategy):
     """
 
     def __init__(
-        self, setting: Setting, startup: int = 10, candidates: int = 100, every: int = 10, members: int = 5,
+        self, setting: Setting, startup: int = 10, candidates: int = 64, every: int = 10, members: int = 5,
         acquisition: str = "thompson", beta: float = 1.0,
     ) -> None:  # fmt: skip
         at_least(1, startup=startup, candidates=candidates, every=every)

@@ -44,10 +44,11 @@ def _count(labels: Sequence[int]) -> Counts:
 
 
 class Vector(NamedTuple):
-    """Counts of one level: positions and how often."""
+    """Counts of one level: positions, how often, and the sum of squares."""
 
     places: NDArray[np.int64]
     counts: NDArray[np.float64]
+    square: float
 
 
 class Levels:
@@ -60,7 +61,12 @@ class Levels:
 
     def __call__(self, graph: PlanGraph) -> list[Vector]:
         counts = [arguments(graph, self.names, self.memory), *relabel(graph, self.names, self.rounds)]
-        return [Vector(np.array(list(c), dtype=np.int64), np.array(list(c.values()), dtype=np.float64)) for c in counts]
+        return [_vector(level) for level in counts]
+
+
+def _vector(counts: Counts) -> Vector:
+    values = np.array(list(counts.values()), dtype=np.float64)
+    return Vector(np.array(list(counts), dtype=np.int64), values, float(values @ values))
 
 
 def products(first: Sequence[Sequence[Vector]], second: Sequence[Sequence[Vector]], width: int) -> Array:
@@ -75,7 +81,7 @@ def products(first: Sequence[Sequence[Vector]], second: Sequence[Sequence[Vector
 
 def squares(items: Sequence[Sequence[Vector]]) -> Array:
     """Dot products of each with itself: (levels, len(items))."""
-    return np.array([[float(vector.counts @ vector.counts) for vector in item] for item in items]).T
+    return np.array([[vector.square for vector in item] for item in items]).T
 
 
 def distances(products: Array, first: Array, second: Array) -> Array:
