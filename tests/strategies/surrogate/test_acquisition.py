@@ -15,6 +15,7 @@ from searchitect.strategies.surrogate.feasibility import log_probability
 from searchitect.strategies.surrogate.features import Features
 from searchitect.strategies.surrogate.regression import Process
 from searchitect.strategies.surrogate.targets import Told, scalarise, warp
+from searchitect.strategies.surrogate.weighing import Weighing, draw_weighing, log_improvement, undominated
 from searchitect.testing.strategy import toy_space
 
 WIDTH = "blocks.0.part.conv.width"  # in the toy space; only where the first block is a convolution
@@ -187,3 +188,31 @@ def test_the_feasibility_model_knows_which_side_breaks():
     fine = Archive(archive.features, objectives(["max score", "cost < 5"]))
     fine.tell(trial(0, architectures[0], score=1.0, cost=1.0))
     assert log_probability(fine, [0], Process(fine.vectors([0]), vectors, 0.01)) == pytest.approx(0.0)
+
+
+def test_weighing_is_the_augmented_chebyshev_function_on_the_scale_of_the_front():
+    values = np.array([[0.0, 30.0], [1.0, 20.0], [2.0, 10.0], [2.0, 40.0], [3.0, 10.0]])
+    assert list(undominated(values)) == [True, True, True, False, False]
+    brute = [not any((o <= v).all() and (o < v).any() for o in values) for v in values]
+    assert list(undominated(values)) == brute
+    weighing = draw_weighing(values, stream(0, 0, "weights"))
+    assert weighing.weights.sum() == pytest.approx(1.0)
+    scaled = np.array([[0, 1], [0.5, 0.5], [1, 0], [1, 1.5], [1.5, 0]]) * weighing.weights
+    assert weighing.of(values) == pytest.approx(scaled.max(axis=1) + 0.05 * scaled.sum(axis=1))
+    firsts = {int(draw_weighing(values, stream(0, i, "w")).of(values).argmin()) for i in range(40)}
+    assert firsts == {0, 1, 2}  # every architecture of the front has its turn
+
+
+def test_weighed_improvement_is_that_of_one_goal_when_only_one_counts():
+    """With all weight on a goal it is 1.05 times (max and sum) the expected improvement of that goal."""
+    rng = np.random.default_rng(derive(0, "weighed"))
+    rows, candidates = rng.normal(size=(12, 3)), rng.normal(size=(9, 3))
+    process, known = Process(rows, candidates, 0.01), np.ones(12, dtype=bool)
+    values = np.stack([rows[:, 0], rng.normal(size=12)], axis=1)
+    weighing = Weighing(np.array([1.0, 0.0]), np.array([-50.0, 0.0]), np.ones(2))  # the first is never below 0
+    logs = [
+        log_improvement(process, values, known, known, weighing, stream(i, 0, "draws")) for i in range(60)
+    ]  # 32 draws each
+    mean, deviation, at_rows = process.posterior(values[:, 0], known)
+    exact = 1.05 * acquisition.expected_improvement(mean, deviation, float(at_rows.min()))
+    assert np.exp(logs).mean(axis=0) == pytest.approx(exact, abs=0.08 * exact.max() + 0.003)
