@@ -110,13 +110,18 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
     pool = finalists(loop.trials.values(), prepared.objectives)
     pool = _with_baseline(pool, prepared.baseline_architecture)
     left = _left(session)
-    slowest = max(map(epoch_seconds, pool)) if _baseline(session) is not None else 0.0
+
+    def costs(trial: Trial) -> float:
+        inherited = trial.proposal.fidelity.kind == "inherited"  # it was not trained: what a usual network takes
+        return session.candidate_epoch if inherited else epoch_seconds(trial)
+
+    slowest = max(map(costs, pool)) if _baseline(session) is not None else 0.0
     more_rows = 1.0
     if isinstance(prepared.evaluator, TrainEvaluator):
         more_rows = 1.0 + len(prepared.evaluator.validation) / len(prepared.evaluator.train)
 
     def seconds(trial: Trial | None, epochs: int, all_rows: bool) -> float:
-        per_epoch = (session.baseline_epoch or slowest) if trial is None else epoch_seconds(trial)
+        per_epoch = (session.baseline_epoch or slowest) if trial is None else costs(trial)
         return per_epoch * epochs * (more_rows if all_rows else 1.0) + budget.START_SECONDS
 
     def plan(seeds: int) -> FinalPlan:

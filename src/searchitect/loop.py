@@ -13,13 +13,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from searchitect.errors import SearchitectError, SpaceError, StudyFailedError
 from searchitect.executors import Event, Executor, Failed, Finished, Report
 from searchitect.keeping import Kept, began
+from searchitect.limits import Limits, Payload
 from searchitect.observer import Announcer, Observer, Progress
 from searchitect.records import (
     Cause,
@@ -43,23 +44,6 @@ RETRIES = 2  # for faults of the machine, with the same seed
 ALIKE = 3  # so many first trials failing in one way stop the study
 REUSES = 1000  # so many in a row mean that the strategy has run dry
 GRACE = 5.0  # seconds that running trials get to end at their next step
-
-
-class Payload(Protocol):
-    """Makes the task of a trial, as plain data for the worker; it may want to know the best trial so far."""
-
-    def __call__(self, trial: Trial, incumbent: Trial | None) -> dict[str, Any]: ...
-
-
-@dataclass
-class Limits:
-    """When the search ends: at a time (monotonic clock), or after so many trials were measured."""
-
-    deadline: float | None = None
-    slack: float = 0.0  # seconds beyond the deadline that running trials may take to end by themselves
-    reserve: float = 0.0  # seconds kept after the deadline for the final comparison, for the forecast
-    trials: int | None = None
-    time_limit: float | None = None  # seconds one trial may take
 
 
 @dataclass
@@ -142,6 +126,17 @@ class Loop:
         self._remember(trial)
         self.ready.append(trial)
         return trial
+
+    def record(self, proposal: Proposal, measurement: Measurement) -> Trial:
+        """A trial that was measured already, as part of something else: it is stored, and the strategy is told."""
+        with self.store.transaction():
+            trial = self._new_trial(proposal)
+            self.store.queue([trial])
+            self._remember(trial)
+            running = self.store.start(trial.number, worker=-1)
+            self._finish(msgspec.structs.replace(running, state=State.DONE, measurement=measurement), running.attempts)
+        self._raise_if_fatal()
+        return self.trials[trial.number]
 
     def _ask(self) -> Proposal:
         """One proposal. Raises StudyFailedError naming a strategy that breaks or returns something else."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from searchitect.errors import UsageError
 from searchitect.executors import Event, Executor, Failed, Finished
-from searchitect.loop import Limits, Loop
+from searchitect.limits import Limits
+from searchitect.loop import Loop
 from searchitect.records import Cause, Fidelity, Trial, objectives
 from searchitect.reuse import Reuse
 from searchitect.space import Architecture, Space

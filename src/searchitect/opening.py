@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from searchitect import passes
 from searchitect.budget import TRIALS
 from searchitect.errors import StorageError, UsageError
 from searchitect.preparing import Given, Prepared
@@ -33,7 +34,12 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
     settings, space = prepared.settings, prepared.space
     name, options, why = _strategy(prepared)
     setting = Setting(space, prepared.objectives, settings.seed, feasible=prepared.feasible, start=prepared.start)
-    make_strategy(name, setting, options)  # refused now, not later
+    if passes.shares_weights(name):  # refused now, not later
+        passes.check(prepared, name, options)
+        name_of_inner, inner = passes.inner_strategy(name, options)
+        make_strategy(name_of_inner, setting, inner)
+    else:
+        make_strategy(name, setting, options)
     kept = {k: v for k, v in msgspec.to_builtins(settings).items() if k not in (*CODE, "start")}
     return {
         "format": 1,
@@ -120,7 +126,7 @@ def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: 
     stored |= {k: v for k, v in changes.items() if v is not None}
     if stored.get("strategy") in (None, "auto"):
         stored["strategy"] = str(meta["strategy"]["name"])
-        if stored["strategy"] not in STRATEGIES:
+        if stored["strategy"] not in STRATEGIES and not passes.shares_weights(stored["strategy"]):
             raise UsageError(f"this study's strategy {stored['strategy']!r} is code of yours: name it again to go on")
     stored["strategy_options"] = dict(meta["strategy"]["options"])
     if code is not None:

@@ -19,8 +19,10 @@ from searchitect.evaluators import Evaluator, FunctionEvaluator, TrainEvaluator
 from searchitect.nets import Costs
 from searchitect.records import COST_METRICS, Objective, goals, objectives
 from searchitect.settings import Settings
+from searchitect.sharing import METHODS
 from searchitect.space import Architecture, Space
 from searchitect.spaces import auto, load_space
+from searchitect.spaces.automatic import shared
 from searchitect.training import RawData, Recipe, check_metrics, load, recipe_for
 from searchitect.training.split import part, split
 from searchitect.userobjects import load_object, start_architectures
@@ -165,6 +167,8 @@ def _space(settings: Settings, given: Given, raw: RawData | None) -> tuple[Space
     if found is None or found == "auto":
         if raw is None:
             raise UsageError("space: without data there is nothing to choose it by; pass one")
+        if raw.kind == "image" and settings.strategy in METHODS:
+            return shared(settings.strategy, raw.shape, len(raw), settings.budget_seconds or 600.0)
         return auto(raw.kind, raw.shape, len(raw), settings.budget_seconds or 600.0)
     why = "asked for"
     if isinstance(found, str):

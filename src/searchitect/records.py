@@ -325,7 +325,7 @@ class Epoch(msgspec.Struct, frozen=True):
 
     losses:  means over the steps: "train", and "architecture" where there are such steps.
     metrics: of the derived architecture with inherited weights, on validation rows.
-    gates:   the share of each option, by decision, in the order of the supernet's labels.
+    gates:   the share of each option, by decision. options: what the options are called, in the same order.
     derived: decisions of the architecture that comes out now. guard: what `sharing.guard` counted.
     stop:    why the search ends here, or "".
     """
@@ -338,6 +338,7 @@ class Epoch(msgspec.Struct, frozen=True):
     derived: dict[str, Scalar]
     guard: dict[str, float] = {}
     stop: str = ""
+    options: dict[str, tuple[Scalar, ...]] = {}
 
 
 class Score(msgspec.Struct, frozen=True):

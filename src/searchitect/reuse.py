@@ -35,6 +35,8 @@ class Reuse:
     def key(self, proposal: Proposal, number: int) -> str:
         """What the result of a proposal depends on; its own where a value in the space cannot be computed."""
         architecture, fidelity = proposal.architecture, proposal.fidelity
+        if fidelity.kind == "inherited":  # equal functions inherit other weights, and the supernet moves on
+            return f"inherited {number}"
         try:
             name = architecture.to_json() if self.exact else self.space.key(architecture)
         except ArchitectureError:

@@ -14,13 +14,16 @@ from typing import Any
 import msgspec
 
 from searchitect import budget
+from searchitect.evaluators import Evaluator
 from searchitect.evaluators.base import Rival, Task
 from searchitect.executors import Executor, make
 from searchitect.finalizing import epoch_seconds, finalists, finalize, leave_best_so_far
 from searchitect.interrupts import Interrupts
 from searchitect.keeping import began, state_path, weights_path
-from searchitect.loop import Limits, Loop
+from searchitect.limits import Limits
+from searchitect.loop import Loop
 from searchitect.observer import Observer, Progress
+from searchitect.passes import Passes, evaluator_of, inherited_task, inner_strategy, shares_weights
 from searchitect.preparing import Prepared
 from searchitect.probing import seconds_per_epoch
 from searchitect.records import Fidelity, State, Trial, goals, losses, thoroughness
@@ -66,7 +69,10 @@ class Session:
         self.checkpoints = self.folder / "checkpoints"
         self.before = float((self.store.meta.get("seconds") or {}).get("active", 0.0))
         self.baseline_epoch = float(self.store.meta.get("baseline_epoch") or 0.0)
+        self.candidate_epoch = float(self.store.meta.get("candidate_epoch") or 0.0)
         self.replanned = 0.0
+        name = str(self.store.meta["strategy"]["name"])
+        self.method = name if shares_weights(name) else None
 
     # -- time ----------------------------------------------------------------------------------------
 
@@ -98,15 +104,19 @@ class Session:
             leftover.unlink(missing_ok=True)
         try:
             with Interrupts(self.observer.message) as interrupts, self._executor() as executor:
-                executor.start(self.prepared.evaluator)
+                executor.start(self._evaluator())
+                passes = None if self.method is None else Passes(self, executor, interrupts, self.method)
                 fidelities = self._fidelities(executor, interrupts)
-                if fidelities is None:
+                if fidelities is None or (passes is not None and not passes.plan(self._for_search(fidelities))):
                     self.store.set_meta(stopped="interrupted")
                     return interrupts.name
                 loop = self._loop(executor, interrupts, fidelities)
-                self._enqueue(loop, fidelities)
                 with _old_objects_left_alone():
-                    stopped = loop.run()
+                    if passes is None:
+                        self._enqueue(loop, fidelities)
+                        stopped = loop.run()
+                    else:
+                        stopped = passes.search(loop)
                 self.note_seconds(search=self.elapsed)
                 self.store.set_meta(stopped=stopped)
                 if interrupts() or not self.settings.finalize or loop.incumbent is None:
@@ -117,6 +127,16 @@ class Session:
                 return interrupts.name
         finally:
             self.note_seconds()
+
+    def _evaluator(self) -> Evaluator:
+        """What runs in the workers."""
+        if self.method is None:
+            return self.prepared.evaluator
+        return evaluator_of(self.prepared, self.method, self.store.meta["strategy"]["options"])
+
+    def _for_search(self, fidelities: budget.Fidelities) -> float | None:
+        """Seconds that are left for the search; None without a budget."""
+        return None if self.end is None else max(self.end - fidelities.reserve - time.monotonic(), 0.0)
 
     def _executor(self) -> Executor:
         prepared, settings = self.prepared, self.settings
@@ -136,26 +156,27 @@ class Session:
         settings, prepared = self.settings, self.prepared
         total = settings.budget_seconds
         if total is None or prepared.data is None:
-            epochs = settings.epochs or prepared.full_epochs
+            epochs = (None if self.method else settings.epochs) or prepared.full_epochs
             found = budget.Fidelities(epochs, 1.0, epochs, 0.0 if total is None else 0.3 * total)
         else:
             self.observer.progress(Progress("probe", text="measuring what an epoch costs here", elapsed=self.elapsed))
-            candidate, self.baseline_epoch = seconds_per_epoch(prepared, executor, interrupts)
+            self.candidate_epoch, self.baseline_epoch = seconds_per_epoch(prepared, executor, interrupts)
             if interrupts():
                 return None
             found = budget.choose(
-                total, self.elapsed, candidate, self.baseline_epoch, prepared.full_epochs, prepared.workers,
-                settings.seeds, settings.epochs, self._full_trials(),
+                total, self.elapsed, self.candidate_epoch, self.baseline_epoch, prepared.full_epochs, prepared.workers,
+                settings.seeds, None if self.method else settings.epochs, self._full_trials(),
             )  # fmt: skip
         evaluator = dict(self.store.meta["evaluator"]) | {"epochs": found.epochs}
         self.store.set_meta(
-            fidelities=msgspec.to_builtins(found), baseline_epoch=self.baseline_epoch, evaluator=evaluator
-        )
+            fidelities=msgspec.to_builtins(found), baseline_epoch=self.baseline_epoch,
+            candidate_epoch=self.candidate_epoch, evaluator=evaluator,
+        )  # fmt: skip
         return found
 
     def _full_trials(self) -> int:
         """How many full trainings a search by this strategy should be able to afford."""
-        pauses = strategy_class(self.store.meta["strategy"]["name"]).pauses
+        pauses = self.method is None and strategy_class(self.store.meta["strategy"]["name"]).pauses
         return budget.PAUSING_TRIALS if pauses else budget.TRIALS
 
     # -- search --------------------------------------------------------------------------------------
@@ -166,6 +187,8 @@ class Session:
         name, options = settings.strategy, dict(self.store.meta["strategy"]["options"])
         if name == "auto":  # only in a new study, whose file we have just written
             name = self.store.meta["strategy"]["name"]
+        if self.method is not None:
+            name, options = inner_strategy(self.method, options)
         setting = Setting(
             prepared.space, prepared.objectives, settings.seed, self._fidelity(fidelities), feasible, prepared.start
         )  # fmt: skip
@@ -186,6 +209,8 @@ class Session:
         )  # fmt: skip
 
     def _fidelity(self, fidelities: budget.Fidelities) -> Fidelity:
+        if self.method is not None:
+            return Fidelity("inherited", int(self.store.meta["supernet"]["epochs"]))
         return Fidelity(self.prepared.evaluator.kind, fidelities.epochs, fidelities.data)
 
     def _enqueue(self, loop: Loop, fidelities: budget.Fidelities) -> None:
@@ -201,6 +226,11 @@ class Session:
 
     def _payload(self, trials: Mapping[int, Trial], trial: Trial, incumbent: Trial | None) -> dict[str, Any]:
         fidelity, first, start = trial.proposal.fidelity, began(trial.proposal, trials), 0
+        if fidelity.kind == "inherited":
+            planned = int(self.store.meta["supernet"]["epochs"])
+            task = inherited_task(trial, self.checkpoints, len(self.store.notes("epoch")), planned)
+            inherits: dict[str, Any] = msgspec.to_builtins(task)
+            return inherits
         if first is not None:
             start = trials[trial.proposal.parents[0]].proposal.fidelity.epochs
         pauses = fidelity.horizon > fidelity.epochs
@@ -227,7 +257,7 @@ class Session:
     def _replan(self, loop: Loop, fidelities: budget.Fidelities) -> None:
         """Move the end of the search by what the best candidates so far really cost."""
         now = time.monotonic()
-        if self.end is None or now - self.replanned < REPLAN_EVERY:
+        if self.end is None or self.method is not None or now - self.replanned < REPLAN_EVERY:
             return
         self.replanned = now
         top = finalists([t for t in loop.trials.values() if t.source is None], self.prepared.objectives)

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 @json_option
 def strategies(json: bool) -> None:
     """List the ways to search, for --strategy."""
+    from searchitect.sharing import METHODS
     from searchitect.strategies import STRATEGIES
 
     found = [{"name": "auto", "description": "Chosen by the space and the time, and the reason is shown."}]
-    found += [{"name": name, "description": description(place)} for name, place in STRATEGIES.items()]
+    found += [{"name": name, "description": description(place)} for name, place in {**STRATEGIES, **METHODS}.items()]
     if json:
         click.echo(as_json(found))
         return

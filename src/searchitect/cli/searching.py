@@ -22,6 +22,7 @@ from searchitect.cli.options import (
 from searchitect.cli.text import as_json
 from searchitect.errors import UsageError
 from searchitect.settings import Settings
+from searchitect.sharing import METHODS
 
 RUNS = Path("runs")
 FAILED, INTERRUPTED = 1, 5
@@ -51,7 +52,8 @@ def search(config: str | None, dry_run: bool, json: bool, **options: Any) -> int
             "nothing to learn from: give --data digits, --data images.npz, --data table.csv --target COLUMN, or "
             "--data FOLDER"
         )
-    if chosen.budget is None and chosen.trials is None:
+    shares = chosen.strategy in METHODS and chosen.epochs is not None  # epochs of the supernet are an end too
+    if chosen.budget is None and chosen.trials is None and not shares:
         raise UsageError("nothing says when to end: give --budget 3m (time for everything) or --trials 20")
     chosen = settings.merge(_plain(chosen), placed(chosen))
     import_from_here()

@@ -1,6 +1,7 @@
 """Evaluators turn (architecture, fidelity, seed) into named numbers, inside a worker.
 
-`train` trains with the project's own loop, `function` calls the user's, `table` looks up what others measured.
+`train` trains with the project's own loop, `function` calls the user's, `inherited` takes weights from a supernet,
+`table` looks up what others measured.
 An evaluator is sent to the workers once; then only small plain payloads and results cross. Test rows are never
 inside an evaluator.
 """
@@ -13,16 +14,26 @@ from searchitect.evaluators.base import Evaluator, Live
 
 if TYPE_CHECKING:
     from searchitect.evaluators.function import FunctionEvaluator, LiveTrial
+    from searchitect.evaluators.inherited import InheritedEvaluator
     from searchitect.evaluators.table import TableEvaluator
     from searchitect.evaluators.train import TrainEvaluator
 
-__all__ = ["Evaluator", "FunctionEvaluator", "Live", "LiveTrial", "TableEvaluator", "TrainEvaluator"]
+__all__ = [
+    "Evaluator",
+    "FunctionEvaluator",
+    "InheritedEvaluator",
+    "Live",
+    "LiveTrial",
+    "TableEvaluator",
+    "TrainEvaluator",
+]
 
 _HOMES = {
     "TrainEvaluator": "train",
     "FunctionEvaluator": "function",
     "LiveTrial": "function",
     "TableEvaluator": "table",
+    "InheritedEvaluator": "inherited",
 }
 
 

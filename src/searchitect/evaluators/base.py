@@ -47,7 +47,8 @@ class Rival(msgspec.Struct, frozen=True):
 class Task(msgspec.Struct, frozen=True):
     """One piece of work, as it crosses to a worker (through JSON).
 
-    network:  "architecture" (see `decisions`) or "baseline" (the user's factory).
+    network:  "architecture" (see `decisions`), "baseline" (the user's factory), or "supernet": one epoch of the
+              supernet, the one with number `epochs` (0: only measure what an epoch takes).
     rows:     "train" fits on the training rows and scores on the validation rows; "all" fits on both and
               scores nothing (test rows are the driver's alone).
     data:     share of the training rows.
@@ -59,13 +60,14 @@ class Task(msgspec.Struct, frozen=True):
     checkpoint: where the state is kept and found again, or None.
     save_every: epochs between two writings of it (and after the last); 0: it is only read.
     seconds:  after that long no further epoch is begun, or None.
+    supernet: the folder of the supernet whose weights an architecture inherits instead of being trained, or None.
     """
 
     number: int
     decisions: dict[str, Scalar]
     seed: int
     epochs: int
-    network: Literal["architecture", "baseline"] = "architecture"
+    network: Literal["architecture", "baseline", "supernet"] = "architecture"
     rows: Literal["train", "all"] = "train"
     data: float = 1.0
     fold: int = 0
@@ -76,6 +78,7 @@ class Task(msgspec.Struct, frozen=True):
     checkpoint: str | None = None
     save_every: int = 1
     seconds: float | None = None
+    supernet: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -91,6 +94,7 @@ class Outcome(msgspec.Struct, frozen=True):
     device: str = "cpu"
     notes: tuple[str, ...] = ()
     stopped: bool = False
+    epoch: dict[str, Any] | None = None  # of a supernet: a `records.Epoch` as plain data
 
 
 class Evaluator(ABC):
@@ -100,7 +104,7 @@ class Evaluator(ABC):
     would: it becomes part of the key under which results are reused.
     """
 
-    kind: Literal["train", "function", "table"]
+    kind: Literal["train", "function", "table", "inherited"]
 
     @abstractmethod
     def run(self, task: Task, live: Live) -> Outcome:

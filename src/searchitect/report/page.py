@@ -20,7 +20,7 @@ import msgspec
 from markupsafe import Markup
 
 from searchitect.records import goals, thoroughness
-from searchitect.report import accounts, figures, plain, tables, words
+from searchitect.report import accounts, figures, plain, supernet, tables, words
 from searchitect.report.files import write_atomically
 from searchitect.report.snapshot import Snapshot, clock, read
 
@@ -109,6 +109,7 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
         **_progress(snapshot),
         **_front(snapshot),
         **_learning(snapshot, marked),
+        **supernet.content(snapshot),
         "winner": words.winner_facts(snapshot),
         "winner_drawing": plain.clean(snapshot.winner.get("drawing") or "", 20_000),
         "winner_decisions": _decision_facts(snapshot),

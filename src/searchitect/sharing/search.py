@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import time
@@ -33,6 +34,7 @@ from searchitect.training import Recipe, TrainData, predict, score
 from searchitect.training import checkpoint as disk
 from searchitect.training.split import stratified_part
 
+PUBLISHED_STEPS = 50 * 390
 CALIBRATION = 10  # batches for BatchNorm statistics of one path
 
 
@@ -75,7 +77,7 @@ class SupernetSearch:
             penalty = Penalty(cost_table(self.net, self.loop.penalty), self.loop.penalty_weight)
         self.setup = Setup(self.net, self.loss, self.optimizer, penalty, start.seed, self.steps * start.epochs)
         try:
-            self.method: Method = cls(self.setup, **options)
+            self.method: Method = cls(self.setup, **(usual_rate(cls, self.setup.steps) | options))
         except (TypeError, ValueError) as error:
             raise UsageError(
                 f"{method}: {error}; its options are in its docstring, those of the loop are {', '.join(LOOP)}"
@@ -310,6 +312,18 @@ class SupernetSearch:
         )  # as it comes back from a file
         return {"method": self.name, "space": self.start.space.fingerprint, "seed": self.start.seed, "options": options,
                 "rows": len(self.data.x), "epochs": self.start.epochs, "weights": disk.shapes(self.net)}  # fmt: skip
+
+
+def usual_rate(cls: type[Method], steps: int) -> dict[str, Any]:
+    """The rate `lr` of a method's architecture steps where there are fewer of them than in the published searches.
+
+    Published rates are for about 50 epochs of 390 steps (CIFAR-10, batches of 64). Adam moves a number by about its
+    rate in each step, so with fewer steps the rate is raised by as much, at most to 0.05; else nothing is ever decided.
+    """
+    published = inspect.signature(cls).parameters.get("lr")
+    if published is None or not cls.mixes:
+        return {}
+    return {"lr": min(published.default * max(1.0, PUBLISHED_STEPS / max(steps, 1)), 0.05)}
 
 
 class _Path(nn.Module):

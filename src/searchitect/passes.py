@@ -1,0 +1,197 @@
+"""A search with weight sharing: epochs of a supernet, then architectures measured with its weights.
+
+The supernet's epochs run one after the other in a worker, each of them saved; the architecture that a gradient method
+would give after an epoch becomes a trial of kind "inherited". Methods without preferences of their own (SPOS,
+FairNAS) are followed by an ordinary search with any strategy over inherited weights. Then come the final stages, as
+for every search: finalists are trained from scratch.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from searchitect.errors import StudyFailedError, UsageError
+from searchitect.evaluators import InheritedEvaluator, TrainEvaluator
+from searchitect.evaluators.base import Outcome, Task
+from searchitect.executors import Executor, Failed
+from searchitect.interrupts import Interrupts
+from searchitect.loop import Loop
+from searchitect.observer import Announcer, Progress
+from searchitect.preparing import Prepared
+from searchitect.records import Epoch, Fidelity, Measurement, Proposal, Trial
+from searchitect.seeds import derive
+from searchitect.sharing import METHODS
+from searchitect.tasks import failure_line, run_tasks
+
+if TYPE_CHECKING:
+    from searchitect.session import Session
+
+log = logging.getLogger(__name__)
+
+FOLDER = "supernet"  # in the study's checkpoints
+SEARCHED = ("spos", "fairnas")  # methods whose supernet says nothing of its own
+FOLLOWED = ("inner", "inner_options")  # options of the search over inherited weights
+SUPERNET_SHARE = 0.6  # of the search, where another search over inherited weights follows
+MOST_EPOCHS, LEAST_EPOCHS = 50, 3
+USUAL_TRIALS = 100  # of the search over inherited weights, without a budget
+
+
+def shares_weights(strategy: str) -> bool:
+    """Whether a strategy is a method of weight sharing."""
+    return strategy in METHODS
+
+
+def inherited_task(trial: Trial, checkpoints: Path, epoch: int, horizon: int) -> Task:
+    """Measure a trial's architecture with the weights of the supernet, which has had so many epochs of `horizon`."""
+    return Task(
+        trial.number, trial.architecture.decisions, trial.seed, epoch, supernet=str(checkpoints / FOLDER),
+        horizon=horizon,
+    )  # fmt: skip
+
+
+def inner_strategy(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The strategy that asks and listens beside a method, and its options."""
+    if name in SEARCHED:
+        return str(options.get("inner", "regularized-evolution")), dict(options.get("inner_options") or {})
+    return "random", {}
+
+
+def check(prepared: Prepared, name: str, options: dict[str, Any]) -> None:
+    """Raises UsageError when the method cannot share this space, or nothing is known to train on."""
+    evaluator = prepared.evaluator
+    if not isinstance(evaluator, TrainEvaluator):
+        raise UsageError(
+            f"strategy {name!r} trains a supernet itself, so it needs data; with evaluate= take another strategy"
+        )
+    from searchitect.sharing import Start, SupernetSearch
+
+    data = evaluator.data("train")
+    own = {k: v for k, v in options.items() if k not in FOLLOWED}
+    SupernetSearch(name, Start(prepared.space, data.sample, data.outputs, 0, 1, evaluator.recipe, own), data)
+
+
+def evaluator_of(prepared: Prepared, name: str, options: dict[str, Any]) -> InheritedEvaluator:
+    """What runs in the workers."""
+    assert isinstance(prepared.evaluator, TrainEvaluator)
+    own = {k: v for k, v in options.items() if k not in FOLLOWED}
+    seed = derive(prepared.settings.seed, "supernet")
+    return InheritedEvaluator(prepared.evaluator, name, own, seed, prepared.objectives)
+
+
+class Passes:
+    """The supernet's part of one session. `run` returns why the search ended."""
+
+    def __init__(self, session: Session, executor: Executor, interrupts: Interrupts, method: str) -> None:
+        self.session, self.executor, self.interrupts, self.method = session, executor, interrupts, method
+        self.store = session.store
+        self.folder = session.checkpoints / FOLDER
+        self.announcer = Announcer(session.observer)
+
+    # -- plan ----------------------------------------------------------------------------------------
+
+    def plan(self, seconds: float | None) -> bool:
+        """Fix how many epochs the search has: an event, stored once. seconds: of the search, None without a budget.
+
+        False when a signal cut the probe short. Raises StudyFailedError when the supernet cannot be trained.
+        """
+        if self.store.meta.get("supernet") is not None:
+            return True
+        asked = self.session.settings.epochs
+        facts: dict[str, Any] = {"epochs": asked or MOST_EPOCHS}
+        if asked is None and seconds is not None:
+            probe = Task(-1, {}, derive(self.session.settings.seed, "supernet"), 0, network="supernet", horizon=1)
+            (outcome,) = run_tasks(self.executor, [probe], interrupt=self.interrupts)
+            if self.interrupts():
+                return False
+            each = max(self._outcome(outcome).seconds, 1e-3)
+            share = SUPERNET_SHARE if self.method in SEARCHED else 1.0
+            facts = {"epochs": min(max(int(share * seconds / each), LEAST_EPOCHS), MOST_EPOCHS), "seconds": each}
+        self.store.set_meta(supernet=facts)
+        return True
+
+    # -- the epochs ----------------------------------------------------------------------------------
+
+    def search(self, loop: Loop) -> str:
+        """The epochs, then the trials over inherited weights. Returns why it ended, as `Loop.run` does."""
+        stopped = self._epochs(loop)
+        if stopped == "interrupted":
+            return stopped
+        settings, baseline = self.session.settings, self.session.prepared.baseline_architecture
+        planned = int(self.store.meta["supernet"]["epochs"])
+        last = Fidelity("inherited", planned if self.method in SEARCHED else self.last())
+        known = any(t.proposal.origin == "enqueued" for t in loop.trials.values())
+        if baseline is not None and not known and self.session.prepared.feasible(baseline):
+            loop.enqueue(baseline, last)
+        if self.method in SEARCHED:
+            loop.limits.trials = settings.trials or (USUAL_TRIALS if loop.limits.deadline is None else None)
+        else:
+            loop.limits.trials = loop.measured + len(loop.ready)
+            if not loop.ready:
+                return stopped
+        ended = loop.run()
+        return ended if self.method in SEARCHED or ended == "interrupted" else stopped
+
+    def _epochs(self, loop: Loop) -> str:
+        """All epochs that are left."""
+        total = int(self.store.meta["supernet"]["epochs"])
+        done = [self._epoch(note.body) for note in self.store.notes("epoch")]
+        before = done[-1].seconds if done else 0.0
+        for number in range(len(done) + 1, total + 1):
+            if done and done[-1].stop:
+                break
+            if self.interrupts():
+                return "interrupted"
+            left = None if loop.limits.deadline is None else loop.limits.deadline - loop.clock()
+            if left is not None and number > LEAST_EPOCHS and left < 0.7 * before:
+                return "budget"
+            task = Task(
+                -1, {}, derive(self.session.settings.seed, "supernet"), number, network="supernet", horizon=total,
+                supernet=str(self.folder),
+            )  # fmt: skip
+            (answer,) = run_tasks(self.executor, [task], interrupt=self.interrupts)
+            if self.interrupts() and (isinstance(answer, Failed) or answer.stopped):
+                return "interrupted"
+            outcome = self._outcome(answer)
+            assert outcome.epoch is not None
+            epoch = self._epoch(outcome.epoch)
+            self._keep(loop, epoch, outcome)
+            self._show(loop, epoch, total)
+            done.append(epoch)
+            before = epoch.seconds
+        return "guard" if done and done[-1].stop else "trials"
+
+    def _keep(self, loop: Loop, epoch: Epoch, outcome: Outcome) -> None:
+        """The epoch as a note; what a gradient method derived from it as a trial; both or neither."""
+        with self.store.transaction():
+            self.store.note("epoch", msgspec.to_builtins(epoch))
+            if self.method not in SEARCHED:
+                architecture = loop.space.architecture(epoch.derived)
+                proposal = Proposal(architecture, Fidelity("inherited", epoch.number), origin="derived")
+                loop.record(proposal, Measurement(outcome.metrics, epoch.seconds, 1, outcome.device))
+
+    def _show(self, loop: Loop, epoch: Epoch, total: int) -> None:
+        text = f"supernet: epoch {epoch.number} of {total}, loss {epoch.losses['train']:.3g}"
+        if epoch.stop:
+            text += f"; stopped: {epoch.stop}"
+        self.announcer.progress(Progress(
+            "search", loop.tally["done"], loop.tally["failed"], loop.tally["reused"], 0, loop.incumbent,
+            self.session.elapsed, None, None, text,
+        ))  # fmt: skip
+
+    def last(self) -> int:
+        """The number of the last epoch."""
+        return len(self.store.notes("epoch"))
+
+    def _epoch(self, body: Any) -> Epoch:
+        return msgspec.convert(body, Epoch, strict=False)
+
+    def _outcome(self, answer: Outcome | Failed) -> Outcome:
+        if isinstance(answer, Failed):
+            raise StudyFailedError(
+                f"the supernet cannot be trained ({failure_line(answer)})\n{answer.traceback}".rstrip()
+            )
+        return answer
