@@ -4,42 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from searchitect.errors import UsageError
 from searchitect.records import Proposal, State, Trial, goals
 from searchitect.seeds import Stream, stream
 from searchitect.space import Architecture
 from searchitect.strategies.base import Member, Setting, Strategy, first_feasible, fitness, started
+from searchitect.strategies.climb import Climb, Step
 from searchitect.strategies.pareto import Ranges, draw_weights
 from searchitect.strategies.seen import Sameness, Seen, kicks, unseen
-
-
-class Climb:
-    """One walk: where it stands, which neighbours are still to be tried, how many are out."""
-
-    __slots__ = ("best", "centre", "left", "out", "weights")
-
-    def __init__(self, weights: tuple[float, ...]) -> None:
-        self.weights = weights  # of the goals, where there are several
-        self.centre: Member | None = None
-        self.best: Member | None = None  # of the neighbours measured so far, for move = "best"
-        self.left: list[Architecture] | None = None  # None: not listed yet
-        self.out = 0
-
-    def move(self, member: Member) -> None:
-        """Stand there; its neighbours are listed when one is asked for."""
-        self.centre, self.left, self.best = member, None, None
-
-
-class Step(NamedTuple):
-    """What is proposed, for which walk. `name` is what counts as the same (see `Seen.name`)."""
-
-    climb: Climb
-    architecture: Architecture
-    name: object
-    origin: str
-    parents: tuple[int, ...] = ()
 
 
 class LocalSearch(Strategy):
