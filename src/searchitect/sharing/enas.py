@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -59,7 +60,8 @@ class Enas(Method):
             self.baseline = reward if self.baseline is None else self.decay * self.baseline + (1 - self.decay) * reward
             weighted.append((architecture, (reward - self.baseline) / self.samples))
             total = total + loss.cpu() / self.samples
-        self.policy.ascend(weighted, self.entropy)
+        if all(math.isfinite(weight) for _, weight in weighted):  # else the loop says what happened
+            self.policy.ascend(weighted, self.entropy)
         return total
 
     def shares(self) -> dict[str, Tensor]:
@@ -78,11 +80,11 @@ class Enas(Method):
 
     def state(self) -> dict[str, Tensor]:
         found = {f"policy.{name}": torch.from_numpy(np.array(value)) for name, value in self.policy.snapshot().items()}
-        missing = self.baseline is None
-        return found | {"baseline": torch.tensor([float("nan") if missing else self.baseline], dtype=torch.float64)}
+        return (
+            found if self.baseline is None else found | {"baseline": torch.tensor([self.baseline], dtype=torch.float64)}
+        )
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         kept = {n.removeprefix("policy."): t.cpu().numpy() for n, t in state.items() if n.startswith("policy.")}
         self.policy.restore(kept)
-        value = float(state["baseline"])
-        self.baseline = None if value != value else value
+        self.baseline = float(state["baseline"]) if "baseline" in state else None

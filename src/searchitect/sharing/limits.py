@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from searchitect.errors import SpaceError
+from searchitect.nets.gates import SubsetGate
 from searchitect.nets.supernets import Supernet
 from searchitect.seeds import stream
 from searchitect.sharing.logits import weighed
@@ -22,20 +23,22 @@ def within(
 ) -> Architecture:
     """`first` if it is feasible, else the feasible one that gives up the least, log p summed over its decisions.
 
-    Best-first search over single changes: exact where decisions do not depend on each other; where they do, what
+    A subset counts by the shares of its members where they have some. Best-first search over single changes: exact
+    where decisions do not depend on each other and `first` is the one of the largest shares; where they do, what
     becomes active is drawn. Raises SpaceError when nothing feasible is found.
     """
     if feasible(first):
         return first
     weights = {name: [math.log(max(p, 1e-12)) for p in share.tolist()] for name, share in shares.items()}
-    labels = weighed(net)
+    labels = weighed(net, members=True)
+    subsets = {gate.name for gate in net.gates if isinstance(gate, SubsetGate)}
 
     def score(architecture: Architecture) -> float:
-        return sum(
-            weights[name][labels[name].index(value)]
-            for name, value in architecture.decisions.items()
-            if name in weights and value in labels[name]
-        )
+        total = 0.0
+        for name, value in architecture.decisions.items():
+            chosen = str(value).split("+") if name in subsets else [value]
+            total += sum(weights[name][labels[name].index(label)] for label in chosen if name in weights)
+        return total
 
     draws = stream(0, 0, "within limits")
     seen = {first}

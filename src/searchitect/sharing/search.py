@@ -129,8 +129,6 @@ class SupernetSearch:
             for name, loss in losses.items():
                 totals[name] += loss
                 counts[name] += 1
-            if not math.isfinite(totals["train"] + totals["architecture"]):
-                raise NotFiniteError(f"{self.name}: the loss became {losses} in epoch {number}, step {step + 1}")
         self.done = number
         losses = {name: total / counts[name] for name, total in totals.items() if counts[name]}
         report({"step": float(number), **{f"{name}_loss": value for name, value in losses.items()}})
@@ -147,13 +145,18 @@ class SupernetSearch:
         with seeded_torch(derive(draw, "noise")), self._precision():
             loss = self.method.architecture_step(train, self._batch(other, step), derive(draw, "search"), progress, lr)
             if loss is not None:
-                found["architecture"] = float(loss)
+                found["architecture"] = self._finite(float(loss), "architecture's", number, step)
             self.optimizer.zero_grad(set_to_none=True)
-            found["train"] = self._weights(train, draw, progress)
+            found["train"] = self._finite(self._weights(train, draw, progress), "training", number, step)
         used = [p for p in self.net.parameters() if p.grad is not None]
         nn.utils.clip_grad_norm_(used, self.loop.clip)
         self.optimizer.step()
         return found
+
+    def _finite(self, loss: float, which: str, number: int, step: int) -> float:
+        if not math.isfinite(loss):
+            raise NotFiniteError(f"{self.name}: the {which} loss became {loss} in epoch {number}, step {step + 1}")
+        return loss
 
     def _weights(self, train: Batch, draw: int, progress: float) -> float:
         """The weights' gradients of one batch, in parts whose losses count by their rows; the loss."""
