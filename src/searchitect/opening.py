@@ -84,7 +84,7 @@ def _strategy(prepared: Prepared) -> tuple[str, dict[str, Any], str]:
     expected = settings.trials
     if expected is None and settings.budget_seconds is not None:
         expected = TRIALS + int(settings.budget_seconds / 10)  # refined once two trials are done; only sizes it
-    name, options, why = choose(prepared.space, expected)
+    name, options, why = choose(prepared.space, expected, prepared.objectives)
     return name, {**options, **settings.strategy_options}, why
 
 
