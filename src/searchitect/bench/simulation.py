@@ -99,14 +99,14 @@ def simulate(
 def resolve(
     table: Table, strategy: str, limit: Limit, reading: Reading, workers: int = 1
 ) -> tuple[str, dict[str, Any]]:
-    """The strategy's name and options; `auto` chooses by the space and the number of evaluations to expect."""
+    """The strategy's name and options; `auto` chooses by the space, the evaluations to expect and the goals."""
     check_limit(table, limit, reading)
     if strategy != "auto":
         return strategy, {}
     expected = limit.evaluations
     if expected is None and limit.seconds is not None:
         expected = int(limit.seconds * workers / max(float(np.nanmean(reading.levels[-1].seconds)), 1e-9))
-    name, options, _ = choose(table.space, expected)
+    name, options, _ = choose(table.space, expected, reading.objectives)
     return name, options
 
 

@@ -187,6 +187,7 @@ class Reading:
     """
 
     def __init__(self, table: Table, items: Sequence[Objective]) -> None:
+        self.objectives = tuple(items)
         names = list(dict.fromkeys(o.metric for o in items))
         columns = [table.column(name) for name in names]
         parts = {c.name: _levels(table, c) for c in columns}
