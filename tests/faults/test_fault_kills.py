@@ -80,9 +80,10 @@ def test_workers_are_killed(tmp_path):
             draw.pick(workers).send_signal(signal.SIGKILL)
         except psutil.NoSuchProcess:
             continue
-    until(lambda n=len(done(folder)): len(done(folder)) > n + 2 and not was_hit(folder), driver)
+    before = len(done(folder))
+    until(lambda n=before: len(done(folder)) > n + 2 and not was_hit(folder), driver)
     os.kill(driver.pid, signal.SIGINT)
-    driver.end()
+    assert driver.end() == 0, driver.output()
     driver.assert_nothing_left()
     assert_sound(folder)
     end = done(folder).values()
