@@ -57,8 +57,8 @@ class Manual:
     told in any order; whoever calls is one process. `start` are architectures (or decisions by name, or paths
     of arch.json) that the strategy proposes first; a study that is continued keeps those it began with.
 
-    With `epochs` (those of a full training) strategies may ask for less: `trial.proposal.fidelity.epochs` says how many,
-    counted from the beginning, and a trial whose `proposal.origin` is "promote" goes on where its parent paused
+    With `epochs` (those of a full training) strategies may ask for less: `trial.proposal.fidelity.epochs` says how
+    many, counted from the beginning, and a trial whose `proposal.origin` is "promote" goes on where its parent paused
     (`proposal.parents[0]`, with the same `seed`); the schedule is for `fidelity.horizon` epochs where that is not 0.
     """
 
