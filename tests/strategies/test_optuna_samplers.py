@@ -71,12 +71,12 @@ def test_without_the_samplers_memory_proposals_are_the_same():
 
 
 def test_an_ask_takes_little_more_than_optunas_own():
-    """CPU time side by side at about 300 told trials; without the memory it is four times as much."""
+    """CPU time side by side at about 200 told trials; without the memory it is four times as much."""
     space = cell(6)
     strategy = OptunaTPE(Setting(space, objectives("max score"), 0))
     study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=0))
     mine = theirs = 0.0
-    for number in range(330):
+    for number in range(230):
         before = time.process_time()
         (proposal,) = strategy.ask()
         strategy.tell(told(number, proposal, score=score(proposal.architecture.decisions)))
@@ -84,7 +84,7 @@ def test_an_ask_takes_little_more_than_optunas_own():
         trial = study.ask()
         positions = [trial.suggest_categorical(name, range(4)) for name in space.by_name]
         study.tell(trial, -float(positions.count(2)))
-        if number >= 270:
+        if number >= 180:
             mine, theirs = mine + middle - before, theirs + time.process_time() - middle
     assert mine < 1.8 * theirs, (mine, theirs)
 
@@ -177,7 +177,7 @@ def test_limits_steer_it(seed):
     assert kept / 40 > 0.8 * at_random
 
 
-def test_it_finds_more_than_random_on_the_toy_over_twenty_seeds():
+def test_it_finds_more_than_random_on_the_toy_over_twelve_seeds():
     def best_of(name, seed):
         strategy, best = make_strategy(name, Setting(cell(6), objectives("max score"), seed)), -1.0
         for number in range(50):
@@ -187,10 +187,11 @@ def test_it_finds_more_than_random_on_the_toy_over_twenty_seeds():
             strategy.tell(told(number, proposal, score=value))
         return best
 
-    pairs = [(best_of("optuna-tpe", s), best_of("random", s)) for s in range(20)]
-    assert sum(a > b for a, b in pairs) >= sum(a < b for a, b in pairs) + 8, pairs
+    pairs = [(best_of("optuna-tpe", s), best_of("random", s)) for s in range(12)]
+    assert sum(a > b for a, b in pairs) >= sum(a < b for a, b in pairs) + 5, pairs
 
 
+@pytest.mark.slow
 def test_gp_proposals_are_those_of_plain_optuna():
     space = cell(3)
     strategy = make_strategy("optuna-gp", Setting(space, objectives("max score"), 5), {"startup": 4})
