@@ -55,6 +55,13 @@ def test_cheap_networks_are_trained_in_full_and_dear_ones_are_not():
     assert dear.data < 1.0
 
 
+@pytest.mark.parametrize("epoch", [10.0, 60.0, 1e4])
+def test_however_dear_an_epoch_is_a_fifth_of_the_time_is_for_the_search(epoch):
+    """One final epoch of four finalists over three seeds may cost more than everything; some network is tried first."""
+    found = budget.choose(600, 100, epoch, epoch, 20, 1, 3)
+    assert found.reserve <= 0.8 * 500
+
+
 def test_the_users_epochs_stand():
     found = budget.choose(60, 5, 1.0, 1.0, 20, 2, 3, epochs=4)
     assert (found.epochs, found.data) == (4, 1.0)

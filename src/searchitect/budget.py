@@ -16,6 +16,7 @@ STEPS = 600  # optimiser steps that a usual training should have at least
 TRIALS = 32  # so many full trials a search should be able to afford before their training is made longer
 PAUSING_TRIALS = 12  # the same where most trials pause early: 27 epochs each buy about 100 trials, 4 of them to the end
 FINAL_SHARE = 0.45  # of the budget, at most, for the final comparison
+SEARCH_SHARE = 0.2  # of what is left, at least, for the search, however dear a network is
 FINALISTS = 4  # the hand-made network among them
 MORE_ROWS = 1.3  # stage B trains on validation rows too
 REPORT_SECONDS = 5.0  # bundle, its check in a fresh interpreter, report
@@ -63,8 +64,8 @@ def choose(
     cost = final_seconds(candidate, baseline, 1, workers, seeds=seeds) - REPORT_SECONDS
     final = min(full, int(FINAL_SHARE * left / max(cost, 1e-9)))
     final = max(final, 1 if epochs is None else min(epochs, full))
-    reserve = final * cost + REPORT_SECONDS
-    for_search = max(left - reserve, 0.2 * left) * workers
+    reserve = min(final * cost + REPORT_SECONDS, (1 - SEARCH_SHARE) * left)  # or nothing would ever be measured
+    for_search = (left - reserve) * workers
     if epochs is not None:
         return Fidelities(epochs, 1.0, max(final, epochs), reserve)
     affordable = for_search / trials / max(candidate, 1e-9)
