@@ -180,6 +180,9 @@ charged. Settings are each strategy's defaults, the same on all tables. ▲ and 
 
 def markdown(found: dict[str, Any], timed: dict[str, Any], ranks: dict[str, stats.Ranks]) -> list[str]:
     lines = [*HEAD.splitlines(), ""]
+    shown = {row["strategy"] for rows in [*found.values(), *timed.values()] for row in rows}
+    missing = [name for name in ("auto", *STRATEGIES) if name not in shown]
+    lines += [f"Not measured yet: {', '.join(missing)}.", ""] if missing else []
     if ranks:
         lines += _rank_lines(found, ranks)
     for label, rows in found.items():
@@ -213,7 +216,7 @@ def _rank_lines(found: dict[str, Any], ranks: dict[str, stats.Ranks]) -> list[st
         shown = [f"{r.means[r.names.index(name)]:.2f}" if name in r.names else "–" for r in ranks.values()]
         lines.append(f"| {name} | {' | '.join(shown)} |")
     told = f"Ranks that differ by less than {last.difference:.2f} cannot be told apart (Nemenyi, 5 %)."
-    return [*lines, "", f"1 is best. {told} Strategies with fewer searches than random search are left out here.", ""]
+    return [*lines, "", f"1 is best. {told} Left out: strategies with fewer searches on some table.", ""]
 
 
 def _shown(numbers: dict[str, Any]) -> str:
