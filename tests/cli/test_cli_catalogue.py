@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from searchitect.cli.app import app
 from searchitect.cli.catalogue import description
+from searchitect.sharing import METHODS
 from searchitect.spaces import SPACES
 from searchitect.strategies import STRATEGIES
 
@@ -26,7 +27,7 @@ def run(*args):
     return CliRunner().invoke(app, args)
 
 
-@pytest.mark.parametrize(("command", "table"), [("spaces", SPACES), ("strategies", STRATEGIES)])
+@pytest.mark.parametrize(("command", "table"), [("spaces", SPACES), ("strategies", {**STRATEGIES, **METHODS})])
 def test_every_entry_is_listed_with_a_sentence(command, table):
     result = run(command)
     assert result.exit_code == 0

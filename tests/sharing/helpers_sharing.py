@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 import searchitect.nets as nets
+from searchitect.nets import supernet
+from searchitect.sharing.method import Batch, Setup
 from searchitect.space import OUTPUTS, Space, lazy, one_of, real, repeat, subset
+from searchitect.training import TrainData
 
 L, N = lazy(nn), lazy(nets)
 
@@ -67,3 +71,68 @@ def mixed_space() -> Space:
 class Square(nn.Module):
     def forward(self, x):
         return x.pow(2)
+
+
+class Scaled(nn.Module):
+    """The input times a number that is learned."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, x):
+        return self.factor * x
+
+
+def toy_space() -> Space:
+    """Two gates between linear layers, without BatchNorm."""
+    first = one_of(L.Tanh(), L.Identity(), L.Linear(4, 4), name="first")
+    second = one_of(lazy(Square)(), L.Sigmoid(), name="second")
+    return Space(L.Sequential(L.LazyLinear(4), first, L.Linear(4, 4), second, L.LazyLinear(OUTPUTS)))
+
+
+def one_gate(*options) -> Space:
+    """A single gate, and nothing else."""
+    return Space(L.Sequential(one_of(*options, name="gate")))
+
+
+def setup_of(space, shape, loss, *, seed=0, momentum=0.9, decay=3e-4, penalty=None, dtype=torch.float64) -> Setup:
+    """What a method works on, in double precision."""
+    net = supernet(space, shape, outputs=3, seed=seed).to(dtype)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum, weight_decay=decay)
+    return Setup(net, loss, optimizer, penalty, seed, 100)
+
+
+def batch(shape, rows=6, seed=0, classes=3, dtype=torch.float64) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    return Batch(
+        torch.randn(rows, *shape, generator=generator, dtype=torch.float64).to(dtype),
+        torch.randint(classes, (rows,), generator=generator),
+    )
+
+
+def recorded(method) -> list:
+    """The gradients of each architecture step from now on."""
+    found, step = [], method.logits.step
+
+    def record(gradients):
+        found.append([None if g is None else g.clone() for g in gradients])
+        step(gradients)
+
+    method.logits.step = record
+    return found
+
+
+def squares(rows=320, seed=0, shape=(4, 3, 3)) -> TrainData:
+    """Rows of small and of large numbers: clear behind a `Square`, and not to be seen by a linear layer without it."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(rows) % 2
+    x = torch.randn(rows, *shape, generator=generator) * (0.5 + y).reshape(-1, 1, 1, 1)
+    cut = rows * 3 // 4
+    return TrainData(x[:cut], y[:cut], x[cut:], y[cut:], "classification", 2)
+
+
+def right_space() -> Space:
+    """A square shows what the classes of `squares` differ in; no other option does."""
+    shape = one_of(identity=L.Identity(), square=lazy(Square)(), bounded=L.Hardtanh(), name="shape")
+    return Space(L.Sequential(shape, L.Flatten(), L.LazyLinear(OUTPUTS)))

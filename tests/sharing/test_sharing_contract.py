@@ -3,6 +3,7 @@
 import pytest
 from helpers_sharing import L, cell_space, mixed_space, narrow_space, partial_space, real_space
 
+from searchitect.errors import UsageError
 from searchitect.sharing import METHODS, method_class
 from searchitect.space import OUTPUTS, Space, one_of
 from searchitect.spaces import load_space
@@ -86,6 +87,12 @@ def test_a_space_of_one_architecture_is_trained_by_all():
         assert epoch.derived == {}
 
 
+def test_a_space_without_weights_is_refused():
+    case = type("Empty", (SharingContract,), {"method": "spos", "shape": (3,)})()
+    with pytest.raises(UsageError, match="has weights"):
+        case.search(space=Space(L.Sequential(one_of(L.Tanh(), L.ReLU()))))
+
+
 @pytest.mark.parametrize("name", [n for n in METHODS if method_class(n).mixes])
 def test_kernels_are_weighed_like_gates(name):
     conv = L.LazyConv2d(4, one_of(3, 5), padding="same")
@@ -105,7 +112,5 @@ def test_every_method_searches_a_published_space(name):
 
 
 def test_another_name_of_a_method_is_refused():
-    from searchitect.errors import UsageError
-
     with pytest.raises(UsageError, match=r"'dart' is not known: write one of darts, gdas"):
         method_class("dart")

@@ -80,9 +80,9 @@ class Enas(Method):
 
     def state(self) -> dict[str, Tensor]:
         found = {f"policy.{name}": torch.from_numpy(np.array(value)) for name, value in self.policy.snapshot().items()}
-        return (
-            found if self.baseline is None else found | {"baseline": torch.tensor([self.baseline], dtype=torch.float64)}
-        )
+        if self.baseline is not None:
+            found["baseline"] = torch.tensor([self.baseline], dtype=torch.float64)
+        return found
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         kept = {n.removeprefix("policy."): t.cpu().numpy() for n, t in state.items() if n.startswith("policy.")}

@@ -109,14 +109,16 @@ def eigenvalue(
     """
     used = [p for p in parameters if p.requires_grad]
     gradients = torch.autograd.grad(loss(), used, create_graph=True, materialize_grads=True)
-    if not any(g.requires_grad for g in gradients):
+    curved = [i for i, gradient in enumerate(gradients) if gradient.requires_grad]  # others are constant: all zeros
+    if not curved:
         return 0.0
     generator = torch.Generator().manual_seed(0)
     v = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.device, p.dtype) for p in used]
     value = 0.0
     for _ in range(steps):
         v = _scaled(v)
-        product = torch.autograd.grad(gradients, used, v, retain_graph=True, materialize_grads=True)
+        ends, vectors = [gradients[i] for i in curved], [v[i] for i in curved]
+        product = torch.autograd.grad(ends, used, vectors, retain_graph=True, materialize_grads=True)
         before, value = value, float(sum((a * b).sum() for a, b in zip(v, product, strict=True)))
         v = list(product)
         if abs(value - before) <= tolerance * max(abs(value), 1e-12):

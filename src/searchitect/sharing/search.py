@@ -56,6 +56,8 @@ class SupernetSearch:
         self.start, self.data, self.name = start, data.to(start.device), method
         around = cls.around(**options)
         net = supernet(start.space, start.sample, outputs=start.outputs, seed=start.seed, around=around)
+        if not any(True for _ in net.parameters()):
+            raise UsageError(f"{method}: no layer of this space has weights, so there is nothing to share")
         self.partial = around is not None
         if cls.mixes:
             net.require_mixable()
@@ -99,6 +101,8 @@ class SupernetSearch:
         everything = torch.arange(n)
         if not bilevel:
             return everything, everything
+        if n < 4:
+            raise UsageError(f"{n} rows are too few for two halves of at least two")
         strata = self.data.y.cpu().numpy() if self.data.task == "classification" else None
         try:
             part = stratified_part(strata, n, n // 2, derive(self.start.seed, "halves") % 2**31, "halves")
