@@ -101,7 +101,7 @@ class TestOptunaTPE(StrategyContract):
 
 @pytest.mark.slow
 class TestOptunaGP(StrategyContract):
-    rounds = 9  # a proposal takes about a tenth of a second
+    rounds = 7  # a proposal takes some tenths of a second
 
     def make(self, setting: Setting) -> Strategy:
         return make_strategy("optuna-gp", setting, {"startup": 4})
