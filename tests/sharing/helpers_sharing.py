@@ -132,7 +132,18 @@ def squares(rows=320, seed=0, shape=(4, 3, 3)) -> TrainData:
     return TrainData(x[:cut], y[:cut], x[cut:], y[cut:], "classification", 2)
 
 
-def right_space() -> Space:
-    """A square shows what the classes of `squares` differ in; no other option does."""
-    shape = one_of(identity=L.Identity(), square=lazy(Square)(), bounded=L.Hardtanh(), name="shape")
-    return Space(L.Sequential(shape, L.Flatten(), L.LazyLinear(OUTPUTS)))
+def right_space(*, tail=True) -> Space:
+    """A square shows what the classes of `squares` differ in; no other option does.
+
+    tail: whether each option has a linear layer of its own, or all of them one together. A gradient through a hard
+    draw (GDAS) sees only whether more or less of the chosen option is wanted, which a layer behind makes up for.
+    """
+    if not tail:
+        shape = one_of(identity=L.Identity(), square=lazy(Square)(), bounded=L.Hardtanh(), name="shape")
+        return Space(L.Sequential(shape, L.Flatten(), L.LazyLinear(OUTPUTS)))
+
+    def ending(*layers):
+        return L.Sequential(*layers, L.LazyLinear(OUTPUTS))
+
+    shape = one_of(identity=ending(), square=ending(lazy(Square)()), bounded=ending(L.Hardtanh()), name="shape")
+    return Space(L.Sequential(L.Flatten(), shape))

@@ -112,6 +112,7 @@ def test_only_what_was_drawn_is_run(cls, each):
 # -- DrNAS -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", [1, 2])
 def test_the_pathwise_gradient_of_a_dirichlet_is_that_of_the_expectation(power):
     """E[f(θ)] for f = (c · θ)^power is known: c · β / β0, and its square plus the variance."""

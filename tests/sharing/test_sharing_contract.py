@@ -103,6 +103,7 @@ def test_kernels_are_weighed_like_gates(name):
     assert len(epoch.gates["0.kernel_size"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_searches_a_published_space(name):
     space = load_space("darts", cells=3, width=4) if name == "pcdarts" else load_space("nb201", cells=1, width=4)
