@@ -1,0 +1,191 @@
+"""One node of a mixed cell: operations on earlier states, grouped by what can be computed together.
+
+Shapes: B batch, C channels, H W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from searchitect.nets.blocks import Zero
+from searchitect.nets.depthwise import depthwise, join, split
+from searchitect.nets.folded import Term, folded_relus, folded_sum
+from searchitect.nets.operations import Depthwise, SameConv, Skip
+from searchitect.nets.weighted import average, gated_norm, normalised, remember, weighted_sum
+
+_CONV = [nn.ReLU, nn.Conv2d, nn.BatchNorm2d]
+_DEEP = [nn.ReLU, nn.Conv2d, nn.Conv2d, nn.BatchNorm2d]
+
+
+class Source:
+    """A state, and what several operations need of it, computed when first asked for."""
+
+    def __init__(self, x: torch.Tensor) -> None:
+        self.x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+        self._made: dict[Any, Any] = {}
+
+    def relu(self) -> torch.Tensor:
+        """(B, C, H, W)."""
+        relu: torch.Tensor = self._once("relu", lambda: torch.relu(self.x))
+        return relu
+
+    def grids(self) -> torch.Tensor:
+        """The ReLU on its four grids, (4B, C, H/2, W/2)."""
+        grids: torch.Tensor = self._once("grids", lambda: split(self.relu()))
+        return grids
+
+    def pooled(self, pool: nn.Module) -> torch.Tensor:
+        """(B, C, H/stride, W/stride)."""
+        make = (lambda: average(pool, self.x)) if isinstance(pool, nn.AvgPool2d) else (lambda: pool(self.x))
+        pooled: torch.Tensor = self._once(repr(pool), make)
+        return pooled
+
+    def pooled_normalised(self, pool: nn.Module, eps: float) -> tuple[torch.Tensor, ...]:
+        """The same after BatchNorm without scale and shift, with its mean and variance (C)."""
+        found: tuple[torch.Tensor, ...] = self._once((repr(pool), eps), lambda: normalised(self.pooled(pool), eps))
+        return found
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+class Step(NamedTuple):
+    """One operation on one state, and its gate (a scalar; None is 1)."""
+
+    source: Source
+    operation: nn.Module
+    gate: torch.Tensor | None
+
+    def plain(self) -> torch.Tensor:
+        y: torch.Tensor = self.operation(self.source.x)
+        return y if self.gate is None else self.gate * y
+
+
+class _Groups(NamedTuple):
+    """What is to be added up in a node, by how it is added up."""
+
+    twice: list[tuple[Term, list[Any], torch.Tensor | None]]  # the first round, and what follows its ReLU; its gate
+    folded: list[Term]
+    on_grids: list[Term]  # the same, on the four grids of every second row and column
+    shared: list[tuple[torch.Tensor | None, torch.Tensor]]  # gates, and tensors that other nodes use as well
+    own: list[torch.Tensor]  # with their gates already
+    seen: list[tuple[nn.BatchNorm2d, torch.Tensor, torch.Tensor]]  # shared norms, with mean and variance
+
+
+def plain_node(steps: list[Step]) -> torch.Tensor:
+    """Σ gate · operation(state), one module after the other."""
+    return _total([step.plain() for step in steps])
+
+
+def node(steps: list[Step]) -> torch.Tensor:
+    """Σ gate · operation(state) in training mode, as few passes over the data as possible."""
+    groups = _Groups([], [], [], [], [], [])
+    for step in steps:
+        _add(step, _parts(step.operation), groups)
+    relus = folded_relus([first for first, _, _ in groups.twice])
+    for relu, (_, (deep, point, norm), gate) in zip(relus, groups.twice, strict=True):
+        z = depthwise(relu, deep.weight, deep.stride[0], deep.dilation[0])
+        groups.folded.append(Term(z, point, norm, gate))
+    gates = [gate for gate, _ in groups.shared if gate is not None]
+    tensors = [tensor for _, tensor in groups.shared]
+    own = groups.own + ([weighted_sum(gates, tensors)] if gates else tensors)
+    if groups.folded:
+        own.append(folded_sum(groups.folded))
+    if groups.on_grids:
+        height, width = (2 * size for size in groups.on_grids[0].z.shape[2:])
+        own.append(join(folded_sum(groups.on_grids), height, width))
+    if groups.seen:
+        norms, means, variances = zip(*groups.seen, strict=True)
+        remember(norms, torch.stack(means), torch.stack(variances), own[0][:, 0].numel())
+    return _total(own) if own else plain_node(steps)  # nothing but zeros: their shape
+
+
+def _add(step: Step, parts: list[Any], groups: _Groups) -> None:
+    """Put one operation, given as the modules it consists of, into its group."""
+    kinds = [type(part) for part in parts]
+    if kinds == [Zero]:
+        return
+    if kinds == [nn.Identity]:
+        groups.shared.append((step.gate, step.source.x))
+    elif kinds and kinds[0] in (nn.MaxPool2d, nn.AvgPool2d) and kinds[1:] in ([], [nn.BatchNorm2d]):
+        _add_pool(step, parts, groups)
+    elif kinds == _CONV and _trains(parts[2]):
+        if _pointwise(parts[1]):
+            groups.folded.append(Term(step.source.relu(), parts[1], parts[2], step.gate))
+        else:
+            groups.own.append(gated_norm(step.gate, parts[2], parts[1](step.source.relu())))
+    elif kinds in (_DEEP, _DEEP * 2) and all(map(_separable, parts[1::4], parts[2::4], parts[3::4])):
+        _add_depthwise(step, parts, groups)
+    else:
+        groups.own.append(step.plain())
+
+
+def _add_pool(step: Step, parts: list[Any], groups: _Groups) -> None:
+    pool, source = parts[0], step.source
+    if len(parts) == 1:
+        groups.shared.append((step.gate, source.pooled(pool)))
+    elif not _trains(parts[1]):
+        groups.own.append(step.plain())
+    elif parts[1].affine:
+        groups.own.append(gated_norm(step.gate, parts[1], source.pooled(pool)))
+    else:
+        pooled, mean, variance = source.pooled_normalised(pool, parts[1].eps)
+        groups.seen.append((parts[1], mean, variance))
+        groups.shared.append((step.gate, pooled))
+
+
+def _add_depthwise(step: Step, parts: list[Any], groups: _Groups) -> None:
+    """One or two rounds of ReLU, depthwise, 1×1, BatchNorm. The last 1×1 is left to the sum."""
+    source, deep = step.source, parts[1]
+    stride, dilation = deep.stride[0], deep.dilation[0]
+    even = not any(size % 2 for size in source.x.shape[2:])
+    if (len(parts), stride, dilation) == (4, 1, 2) and even and source.x.device.type == "cpu":
+        groups.on_grids.append(Term(depthwise(source.grids(), deep.weight), parts[2], parts[3], step.gate))
+        return
+    z = depthwise(source.relu(), deep.weight, stride, dilation)
+    if len(parts) == 4:
+        groups.folded.append(Term(z, parts[2], parts[3], step.gate))
+    else:
+        groups.twice.append((Term(z, parts[2], parts[3]), parts[5:], step.gate))
+
+
+def _parts(module: nn.Module) -> list[Any]:
+    """The modules that run one after the other."""
+    if isinstance(module, Skip) and module.stride == 1:
+        return [nn.Identity()]
+    if isinstance(module, Depthwise | SameConv) and module.body is not None:
+        return list(module.body)
+    return list(module) if type(module) is nn.Sequential else [module]
+
+
+def _trains(norm: nn.BatchNorm2d) -> bool:
+    """A BatchNorm that is not frozen on its own."""
+    return norm.training
+
+
+def _pointwise(conv: nn.Conv2d) -> bool:
+    """A 1×1 convolution that keeps the width, so that several of them can be stacked."""
+    same = conv.in_channels == conv.out_channels and conv.groups == 1 and conv.bias is None
+    return same and conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.padding == (0, 0)
+
+
+def _separable(deep: nn.Conv2d, point: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    """Whether `depthwise` and `folded_sum` compute just this."""
+    square = all(len(set(pair)) == 1 for pair in (deep.kernel_size, deep.stride, deep.dilation))
+    size, dilation = deep.kernel_size[0], deep.dilation[0]
+    padded = deep.padding == (dilation * (size // 2),) * 2 and deep.padding_mode == "zeros" and size % 2 == 1
+    alone = deep.groups == deep.in_channels == deep.out_channels and deep.bias is None
+    return square and padded and alone and _pointwise(point) and _trains(norm)
+
+
+def _total(tensors: list[torch.Tensor]) -> torch.Tensor:
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total
