@@ -9,7 +9,10 @@ from helpers_sharing import L, batch, cell_space, mixed_space, partial_space, ri
 
 from searchitect.errors import BuildError, UsageError
 from searchitect.sharing import Start, SupernetSearch
+from searchitect.sharing.darts import Darts
 from searchitect.sharing.memory import keep_less
+from searchitect.sharing.search import usual_rate
+from searchitect.sharing.spos import Spos
 from searchitect.sharing.start import Loop, loop_of
 from searchitect.space import OUTPUTS, Space, one_of
 from searchitect.spaces import load_space
@@ -275,6 +278,27 @@ def test_errors_of_the_space_come_before_training():
     layers = [L.Conv2d(7, 4, 3), one_of(L.ReLU(), L.Tanh()), L.Flatten(), L.LazyLinear(OUTPUTS)]
     with pytest.raises(BuildError):
         search(space=Space(L.Sequential(*layers)))
+
+
+def test_rates_are_raised_for_short_searches():
+    """Published ones are for 19,500 steps; six steps would take them above the most that is allowed."""
+    rate = lambda found: found.method.logits.optimizer.param_groups[0]["lr"]  # noqa: E731
+    assert rate(search()) == 0.05
+    assert rate(search(lr=0.002)) == 0.002
+    assert usual_rate(Darts, 1950) == {"lr": pytest.approx(3e-3)}
+    assert usual_rate(Darts, 10**6) == {"lr": 3e-4}
+    assert usual_rate(Spos, 10) == {}
+
+
+def test_the_gap_compares_like_with_like():
+    """Label smoothing is in the loss that is trained, not in the two that are compared."""
+    start = Start(cell_space(), SHAPE, 3, 1, 2, Recipe(batch_size=6, label_smoothing=0.9))
+    found = SupernetSearch("darts", start, data())
+    epoch = found.epoch(1)
+    with torch.no_grad():
+        outputs = copy.deepcopy(found.net).train().mix(found.data.x_eval, found.method.shares())
+    mixture = float(torch.nn.functional.cross_entropy(outputs, found.data.y_eval))
+    assert epoch.guard["gap"] == pytest.approx(epoch.metrics["loss"] - mixture, abs=1e-5)
 
 
 # -- learning --------------------------------------------------------------------------------------------

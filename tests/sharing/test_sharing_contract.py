@@ -101,6 +101,7 @@ def test_kernels_are_weighed_like_gates(name):
     (epoch,) = case.run(case.search(space=space))
     assert set(epoch.derived) == {"0.kernel_size", "1"}
     assert len(epoch.gates["0.kernel_size"]) == 2
+    assert epoch.options["0.kernel_size"] == (3, 5)
 
 
 @pytest.mark.slow

@@ -46,10 +46,12 @@ class PcDarts(Method):
         """Each gate of a choice sees the first 1/k of the channels. Raises UsageError, in the dry run, for a gate whose
         options do not take their width from their input."""
         need("k", k, isinstance(k, int) and k >= 1, "a whole number from 1")
+        if k == 1:
+            return None
 
         def partial(gate: Gate, inner: Callable[..., Any], *inputs: Any) -> Any:
             x = inputs[0]
-            if k == 1 or len(inputs) != 1 or not isinstance(x, Tensor) or x.dim() != 4 or x.shape[1] < k:
+            if len(inputs) != 1 or not isinstance(x, Tensor) or x.dim() != 4 or x.shape[1] < k:
                 return inner(*inputs)
             cut = x.shape[1] // k
             y = inner(x[:, :cut])

@@ -17,20 +17,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from searchitect.errors import NotFiniteError, UsageError
-from searchitect.nets.inherit import reestimate
 from searchitect.nets.supernets import supernet
 from searchitect.records import Epoch
 from searchitect.seeds import derive
 from searchitect.sharing import guard, method_class
 from searchitect.sharing.costing import cost_table
+from searchitect.sharing.judging import mixture_outputs, path_outputs, unchanged
 from searchitect.sharing.limits import within
+from searchitect.sharing.logits import weighed
 from searchitect.sharing.memory import keep_less
 from searchitect.sharing.method import Batch, Loss, Method, Setup
 from searchitect.sharing.penalty import Penalty
 from searchitect.sharing.start import LOOP, Start, loop_of
 from searchitect.space import Architecture
 from searchitect.torchseeds import seeded_torch
-from searchitect.training import Recipe, TrainData, predict, score
+from searchitect.training import Recipe, TrainData, score
 from searchitect.training import checkpoint as disk
 from searchitect.training.split import stratified_part
 
@@ -208,7 +209,7 @@ class SupernetSearch:
         gates = {name: tuple(share.tolist()) for name, share in self.method.shares().items()}
         return Epoch(
             number, time.monotonic() - began, losses, metrics, gates, dict(chosen.decisions), seen.plain(), stop,
-            {name: labels for name, labels in self.net.decisions(members=True).items() if name in gates},
+            {name: labels for name, labels in weighed(self.net, members=True).items() if name in gates},
         )  # fmt: skip
 
     # -- what comes out ------------------------------------------------------------------------------
@@ -228,7 +229,10 @@ class SupernetSearch:
         """
         if self.data.x_eval is None or self.data.y_eval is None:
             raise UsageError("there are no evaluation rows to measure on: give x_eval and y_eval")
-        outputs = self._outputs(architecture)
+        batches = [self._batch(self.rows, i).x for i in range(min(CALIBRATION, self.steps))]
+        outputs = path_outputs(
+            self.net, architecture, batches, self.data.x_eval, self.start.device, partial=self.partial
+        )  # fmt: skip
         y = self.data.y_eval.cpu()
         usual = ("accuracy", "loss") if self.data.task == "classification" else ("rmse", "r2", "loss")
         names = dict.fromkeys((*usual, *metrics))
@@ -238,53 +242,26 @@ class SupernetSearch:
         real = (self.data.units(outputs), self.data.units(y))
         return {m: score(m, *((outputs, y) if m == "loss" else real), self.data.task) for m in names}
 
-    def _outputs(self, architecture: Architecture) -> Tensor:
-        batches = [self._batch(self.rows, i).x for i in range(min(CALIBRATION, self.steps))]
-        assert self.data.x_eval is not None
-        if not self.partial:
-            alone = reestimate(self.net.path(architecture), batches)
-            return predict(alone, self.data.x_eval, device=self.start.device)
-        kept = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
-        training = self.net.training
-        try:  # gates with a part of the channels have no stand-alone paths: the supernet itself is the path
-            path = reestimate(_Path(self.net, architecture), batches)
-            return predict(path, self.data.x_eval, device=self.start.device)
-        finally:
-            for name, buffer in self.net.named_buffers():
-                buffer.copy_(kept[name])
-            self.net.train(training)
-
-    @torch.no_grad()
     def _mixture_loss(self) -> float | None:
-        """The loss of the mixture on evaluation rows, with batch statistics; None where nothing is mixed."""
+        """The loss of the mixture on evaluation rows, as that of a path; None where nothing is mixed."""
         if not self.method.mixes or self.data.x_eval is None or self.data.y_eval is None:
             return None
-        x, y = self.data.x_eval[:256], self.data.y_eval[:256]
-        kept = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
-        self.net.train()
-        try:
-            with seeded_torch(0):
-                return float(self.loss(self.net.mix(x, self.method.shares()), y))
-        finally:
-            for name, buffer in self.net.named_buffers():
-                buffer.copy_(kept[name])
+        outputs = mixture_outputs(self.net, self.method.shares(), self.data.x_eval[:256])
+        return score("loss", outputs, self.data.y_eval[:256], self.data.task)
 
     def _curvature(self) -> float | None:
         """The largest curvature of the held-back loss for the architecture's numbers; None without such numbers."""
         logits = getattr(self.method, "logits", None)
         if logits is None:
             return None
-        kept = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
         batch = self._batch(self.held, 0)
-        self.net.train()
-        with seeded_torch(0):
-            found = guard.eigenvalue(
-                lambda: self.loss(self.net.mix(batch.x, logits.shares()), batch.y), logits.tensors()
-            )  # fmt: skip
-        with torch.no_grad():
-            for name, buffer in self.net.named_buffers():
-                buffer.copy_(kept[name])
-        return found
+
+        def loss() -> Tensor:
+            return self.loss(self.net.mix(batch.x, logits.shares()), batch.y)
+
+        with unchanged(self.net):
+            self.net.train()
+            return guard.eigenvalue(loss, logits.tensors())
 
     # -- files ---------------------------------------------------------------------------------------
 
@@ -314,9 +291,8 @@ class SupernetSearch:
         return True
 
     def _identity(self) -> dict[str, Any]:
-        options = json.loads(
-            json.dumps(self.start.options, sort_keys=True, default=repr)
-        )  # as it comes back from a file
+        """What a file must be of, as it comes back from JSON."""
+        options = json.loads(json.dumps(self.start.options, sort_keys=True, default=repr))
         return {"method": self.name, "space": self.start.space.fingerprint, "seed": self.start.seed, "options": options,
                 "rows": len(self.data.x), "epochs": self.start.epochs, "weights": disk.shapes(self.net)}  # fmt: skip
 
@@ -331,17 +307,6 @@ def usual_rate(cls: type[Method], steps: int) -> dict[str, Any]:
     if published is None or not cls.mixes:
         return {}
     return {"lr": min(published.default * max(1.0, PUBLISHED_STEPS / max(steps, 1)), 0.05)}
-
-
-class _Path(nn.Module):
-    """A path of a supernet as a module of its own, sharing its weights."""
-
-    def __init__(self, net: nn.Module, architecture: Architecture) -> None:
-        super().__init__()
-        self.net, self.architecture = net, architecture
-
-    def forward(self, x: Tensor) -> Any:
-        return self.net(x, self.architecture)
 
 
 def _part_of(loss: Loss, share: float) -> Loss:
