@@ -9,7 +9,8 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow --ignore tests/faults --ignore tests/executors
+	$(BIN)/python -m pytest -q -m slow tests/faults tests/executors  # these look at the clock: nothing beside them
 
 lint: setup
 	$(BIN)/ruff check .
