@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from searchitect.executors import system, task, wire
+from searchitect.executors.handle import ServerHandle
 from searchitect.executors.shipping import pack_function, unpack_function
+from searchitect.executors.worker import Settings
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=20),
@@ -133,3 +135,27 @@ class TestFamilies:
         assert system.machine_mb() > system.memory_mb()
         assert system.memory_mb(2**22 + 1) == 0.0
         assert system.cores() >= 1
+
+
+def test_a_server_whose_driver_died_before_it_began_loads_nothing(tmp_path, monkeypatch):
+    """Its parent is then another process, of which it can learn nothing: it must know the driver by number."""
+    (tmp_path / "slow_to_load.py").write_text("import pathlib, time\npathlib.Path(__file__ + '.loaded').touch()\n")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    settings = Settings(
+        threads=1,
+        devices=["cpu"],
+        fresh=False,
+        memory_mb=None,
+        recycle_after=10,
+        folder=None,
+        log_mb=1.0,
+        sys_path=[str(tmp_path), *sys.path],
+        preload=["slow_to_load"],
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: gone.pid)
+        server = ServerHandle(settings, pack_function(print), 1)
+    assert server._process.wait(20) == 1
+    server.bury()
+    assert not list(tmp_path.glob("*.loaded"))

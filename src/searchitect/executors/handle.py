@@ -37,7 +37,7 @@ class ServerHandle:
         numbers = [theirs.fileno(), clock_fd]
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "searchitect.executors.server", *map(str, [*numbers, slots])],
+                [sys.executable, "-P", "-m", "searchitect.executors.server", *map(str, [*numbers, slots, os.getpid()])],
                 stdin=subprocess.PIPE,
                 stdout=self._errors,
                 stderr=self._errors,

@@ -1,4 +1,4 @@
-"""The process that makes, watches and buries the workers: `python -m searchitect.executors.server SOCKET CLOCK SLOTS`.
+"""Makes, watches and buries the workers: `python -m searchitect.executors.server SOCKET CLOCK SLOTS DRIVER`.
 
 It imports what is slow once, then forks workers in milliseconds. It does no computing of its own, so that a
 fork is safe. It keeps time limits, reports how a worker died, kills what a worker leaves behind, and ends
@@ -102,6 +102,7 @@ class Server:
 
     def _fork(self, slot: int, sock: socket.socket) -> int:
         self._clock.set(slot, None)
+        server = os.getpid()
         pid = os.fork()
         if pid:
             return pid
@@ -111,7 +112,7 @@ class Server:
             self._selector.close()
             for end in (self._control, self._wake, self._wake_writer):
                 end.close()
-            if os.getppid() == 1:
+            if os.getppid() != server:
                 os._exit(0)
             assert self._function is not None
             work(sock, slot, self._settings, self._function, self._clock)
@@ -214,9 +215,8 @@ class Server:
 
 def main() -> NoReturn:
     """Begin as told by the driver: settings and function come on standard input, then the socket is used."""
-    driver = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    control_fd, clock_fd, slots = map(int, sys.argv[1:4])
+    control_fd, clock_fd, slots, driver = map(int, sys.argv[1:5])  # the driver may be dead already: ask no kernel who
     for descriptor in (control_fd, clock_fd):
         os.set_inheritable(descriptor, False)
     control = socket.socket(fileno=control_fd)
