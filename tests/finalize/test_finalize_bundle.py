@@ -17,7 +17,7 @@ from searchitect.finalize.verdict import compare
 from searchitect.nets import build
 from searchitect.seeds import derive
 from searchitect.space import OUTPUTS, Space, lazy, one_of
-from searchitect.spaces import cnn, darts, mlp, mobilenet, nb201, tcn, transformer
+from searchitect.spaces import cnn, darts, macro, mlp, mobilenet, nb201, tcn, transformer
 from searchitect.training import Preprocess
 from searchitect.training.data import load
 
@@ -27,6 +27,7 @@ SPACES = {
     "cnn": (lambda: cnn.space(12, width=4), (3, 12, 12)),
     "nb201": (lambda: nb201.space(cells=1, width=4), (1, 8, 8)),
     "darts": (lambda: darts.space(width=4, cells=3), (1, 8, 8)),
+    "macro": (lambda: macro.space(layers=3, width=4), (1, 8, 8)),
     "mobilenet": (lambda: mobilenet.space(width=4, depth=2), (1, 16, 16)),
     "transformer": (lambda: transformer.space(dims=(16, 32), depth=2), (1, 16, 16)),
     "mlp": (mlp.space, (7,)),

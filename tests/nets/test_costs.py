@@ -156,7 +156,7 @@ def test_a_value_that_cannot_be_computed_is_infeasible():
 
 CASES = {
     "cnn": (1, 28, 28), "mlp": (20,), "tcn": (3, 60), "nb201": (3, 16, 16), "mobilenet": (3, 24, 24),
-    "darts": (3, 15, 15), "transformer": (3, 16, 16),
+    "darts": (3, 15, 15), "transformer": (3, 16, 16), "macro": (3, 15, 15),
 }  # fmt: skip
 
 

@@ -24,6 +24,11 @@ class TestDarts(SupernetContract):
         return load_space("darts", cells=3, width=4)
 
 
+class TestMacro(SupernetContract):
+    def make(self):
+        return load_space("macro", layers=3, width=4)
+
+
 @pytest.mark.slow
 class TestCnn(SupernetContract):
     shape = (1, 20, 20)

@@ -81,6 +81,14 @@ def test_skips_and_options_without_weights_are_counted():
         assert (seen.skips, seen.chosen, seen.parameter_free) == (skip, 3, free / 3)
 
 
+def test_a_skip_beside_an_operation_is_no_collapse():
+    space = load_space("macro", layers=4, width=4)
+    net = supernet(space, (3, 8, 8), outputs=3)
+    everything = {d.name: "skip" if ".from" in d.name else "max_pool_3x3" for d in space.decisions}
+    seen = look(net, space.architecture(everything | {"layer2": "conv_3x3"}))
+    assert (seen.skips, seen.chosen, seen.parameter_free) == (0, 4, 0.75)
+
+
 def test_the_worst_cell_counts():
     space = load_space("darts", cells=3, width=4)
     net = supernet(space, (3, 8, 8), outputs=3)

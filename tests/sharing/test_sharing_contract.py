@@ -113,6 +113,16 @@ def test_every_method_searches_a_published_space(name):
     assert space.architecture(dict(epoch.derived))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_searches_layers_with_skips(name):
+    space = load_space("macro", layers=3, width=4, halvings=1)
+    case = type("Layers", (SharingContract,), {"method": name, "epochs": 1, "shape": (3, 8, 8)})()
+    (epoch,) = case.run(case.search(space=space))
+    assert space.architecture(dict(epoch.derived))
+    assert epoch.guard["chosen"] == 3  # a skip beside an operation is no collapse
+
+
 def test_another_name_of_a_method_is_refused():
     with pytest.raises(UsageError, match=r"'dart' is not known: write one of darts, gdas"):
         method_class("dart")

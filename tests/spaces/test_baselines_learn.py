@@ -20,6 +20,7 @@ FORMS = {  # space options and the form in which it sees a digit
     "mobilenet": ({"stages": 2}, (1, 8, 8)),
     "darts": ({"cells": 3, "width": 4}, (1, 8, 8)),
     "transformer": ({"patch": 2}, (1, 8, 8)),
+    "macro": ({"width": 16}, (1, 8, 8)),
 }
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+import searchitect.nets as nets
 import searchitect.spaces as spaces
 from searchitect.errors import UsageError
 from searchitect.nets import Costs, build
@@ -14,10 +15,10 @@ from searchitect.torchseeds import seeded_torch
 
 SHAPES = {
     "cnn": (1, 28, 28), "mlp": (20,), "tcn": (3, 40), "nb201": (3, 12, 12), "mobilenet": (3, 16, 16),
-    "darts": (3, 12, 12), "transformer": (3, 16, 16),
+    "darts": (3, 12, 12), "transformer": (3, 16, 16), "macro": (3, 12, 12),
 }  # fmt: skip
-SMALL = {"nb201": {"cells": 1, "width": 4}, "darts": {"cells": 3, "width": 4}}
-IMAGES = ("cnn", "nb201", "mobilenet", "darts", "transformer")
+SMALL = {"nb201": {"cells": 1, "width": 4}, "darts": {"cells": 3, "width": 4}, "macro": {"layers": 4, "width": 4}}
+IMAGES = ("cnn", "nb201", "mobilenet", "darts", "transformer", "macro")
 
 
 def trains(space: Space, architecture, shape, outputs=3, batch=4):
@@ -81,7 +82,8 @@ def test_mlp_with_few_options(options):
     ("name", "options"),
     [("cnn", {"stages": 1, "depth": 0}), ("cnn", {"stages": 1, "size": 8}), ("cnn", {"depth": 1}),
      ("mobilenet", {"depth": 1}), ("mobilenet", {"stages": 1}), ("tcn", {"levels": 1, "widths": (8,)}),
-     ("darts", {"cells": 3}), ("darts", {"cells": 8}), ("transformer", {"depth": 1})],
+     ("darts", {"cells": 3}), ("darts", {"cells": 8}), ("transformer", {"depth": 1}),
+     ("macro", {"layers": 1, "halvings": 0}), ("macro", {"layers": 2}), ("macro", {"layers": 9, "halvings": 3})],
 )  # fmt: skip
 def test_small_variants_have_valid_baselines(name, options):
     space = load_space(name, **options)
@@ -104,6 +106,10 @@ def test_exact_sizes():
         assert load_space("mlp", depth=depth).size.finite == 4 * 4 * 3 * 4 * powers(3, 0, depth - 1)
         assert load_space("mobilenet", depth=depth).size.finite == 2 * (3 * powers(12, 1, depth)) ** 3
         assert load_space("transformer", depth=depth).size.finite == 2 * 3 * powers(5 * 3 * 2, 1, depth)
+    for layers in (1, 3, 5):
+        skips = layers * (layers - 1) // 2
+        assert load_space("macro", layers=layers, halvings=1).size.finite == 6**layers * 2**skips
+    assert f"{load_space('macro', layers=12).size.finite:.1e}" == "1.6e+29"  # Pham et al. 2018, section 2.3
     for levels in (1, 2, 5):
         assert load_space("tcn", levels=levels).size.finite == 4 * 3 * 3 * 3 * 2 * 2 * powers(4, 1, levels)
     small = load_space("cnn", size=8, stages=1, depth=1)
@@ -137,6 +143,32 @@ def test_darts_cells_stand_where_published():
     assert [cell.after_reduction for cell in model.cells] == [False, False, False, True, False, False, True, False]
 
 
+def test_a_layer_of_macro_adds_its_skips_to_its_operation():
+    """The cell against the sum written out, with skips over none, one and two halvings of the map."""
+    space = load_space("macro", layers=3, width=4)
+    chosen = {"layer1": "conv_5x5", "layer2": "avg_pool_3x3", "layer2.from0": "skip", "layer3": "sep_conv_3x3",
+              "layer3.from0": "skip", "layer3.from1": "skip"}  # fmt: skip
+    model = build(space, space.architecture(chosen), (3, 13, 13), outputs=3).eval()
+    stem, cell = model[:2], model[2]
+    with seeded_torch(1), torch.no_grad():
+        x = torch.randn(2, 3, 13, 13)
+        h0 = stem(x)
+        h1 = cell.edges[0](h0)
+        h2 = cell.edges[2](h1) + nn.functional.avg_pool2d(h0, 2, ceil_mode=True)
+        skips = [nn.functional.avg_pool2d(h, times, ceil_mode=True) for h, times in ((h0, 4), (h1, 4))]
+        h3 = cell.edges[5](h2) + sum(skips)
+        assert [h.shape[2] for h in (h0, h1, h2, h3)] == [13, 13, 7, 4]
+        assert torch.allclose(cell(h0), h3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("layers", "halvings", "strides"), [(12, 2, [4, 8]), (6, 2, [2, 4]), (9, 3, [2, 4, 6])])
+def test_macro_halves_the_map_at_equal_distances(layers, halvings, strides):
+    space = load_space("macro", layers=layers, halvings=halvings, width=4)
+    model = build(space, space.architecture(space.baseline), (3, 16, 16), outputs=3)
+    convs = [m for m in model[2].edges if isinstance(m, nets.SameConv)]
+    assert [i for i, conv in enumerate(convs) if conv.stride == 2] == strides
+
+
 @pytest.mark.parametrize("name", SPACES)
 def test_files_say_size_source_and_baseline(name):
     text = importlib.import_module(SPACES[name].partition(":")[0]).__doc__
@@ -163,6 +195,8 @@ def test_load_space_says_what_there_is():
         load_space("transformer", dims=(6,))
     with pytest.raises(UsageError, match="at least 3"):
         load_space("darts", cells=2)
+    with pytest.raises(UsageError, match="at least 1 layer"):
+        load_space("macro", layers=2, halvings=3)
     with pytest.raises(UsageError, match="'image' or 'sequence'"):
         load_space("transformer", kind="table")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

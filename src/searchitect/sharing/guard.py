@@ -82,17 +82,26 @@ def most_skips(chosen: int) -> int:
 
 def look(net: Supernet, architecture: Architecture) -> Look:
     """Count skips and options without weights in an architecture. A cell is what comes before the first dot of a
-    decision's name, or all decisions that have none."""
-    gates = {gate.name: gate for gate in net.gates if isinstance(gate, ChoiceGate)}
+    decision's name, or all decisions that have none. Choices without any weights, such as whether there is a skip
+    beside an operation, are not counted: nothing that learns is lost there."""
+    gates = {gate.name: gate for gate in net.gates if isinstance(gate, ChoiceGate) and _weighted(gate)}
     cells: dict[str, list[bool]] = {}
     free = []
     for name, value in architecture.decisions.items():
         if name in gates:
             option = gates[name].candidates[gates[name].position(value)]
             cells.setdefault(name.partition(".")[0] if "." in name else "", []).append(is_skip(option))
-            free.append(not any(True for _ in option.parameters()))
+            free.append(not _has_weights(option))
     worst = max(cells.values(), key=lambda skips: (sum(skips) / len(skips), len(skips)), default=[])
     return Look(sum(worst), len(worst), sum(free) / len(free) if free else 0.0)
+
+
+def _weighted(gate: ChoiceGate) -> bool:
+    return any(_has_weights(option) for option in gate.candidates)
+
+
+def _has_weights(option: nn.Module) -> bool:
+    return any(True for _ in option.parameters())
 
 
 def is_skip(option: nn.Module) -> bool:
