@@ -1,6 +1,7 @@
 """Canonical keys: known counts, what merges and what must not, and equal outputs for equal keys."""
 
 import itertools
+import zlib
 
 import equal_keys
 import five
@@ -9,7 +10,7 @@ import torch.nn
 
 from searchitect import nets
 from searchitect.seeds import stream
-from searchitect.space import OUTPUTS, Space, lazy, one_of, repeat, subset
+from searchitect.space import OUTPUTS, Space, lazy, one_of, repeat, subset, symbols
 
 L = lazy(torch.nn)
 M = lazy(nets)
@@ -231,3 +232,18 @@ def test_subsets_of_equal_members_merge():
     space = Space(M.TwoInputChain(conv(), [cell], L.Sequential(L.Flatten(), L.LazyLinear(OUTPUTS))))
     keys = {a.decisions["cells.0.nodes.0"]: space.key(a) for a in space.enumerate()}
     assert keys["a+c"] == keys["b+c"] != keys["a+b"]
+
+
+def test_keys_stay_what_they_were():
+    """A study on disk is resumed by its keys, so they may change with the format of the store only."""
+    space = five.nb201()
+    keys = {space.key(space.sample(stream(0, i, "sample"))) for i in range(50)}
+    assert min(keys) == "07632761c27df831df6590a30cd2a7b1"
+    assert len(keys) == 48
+
+
+def test_the_order_of_an_operation_is_the_checksum_of_its_text():
+    below = symbols.Value("conv", (symbols.INPUT,))
+    made = symbols.Value("+", (below, symbols.INPUT), unordered=True)
+    assert below.order == zlib.crc32(f"conv[{symbols.INPUT.order}]".encode())
+    assert made.order == zlib.crc32(f"+{sorted([below.order, symbols.INPUT.order])}".encode())

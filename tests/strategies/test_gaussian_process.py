@@ -85,7 +85,7 @@ def test_variance_around_trials_in_flight_shrinks_and_the_mean_stays():
     known = np.array([e.losses is not None for e in entries])
     values = np.array([0.0 if e.losses is None else e.losses[0] for e in entries])
     before = process.posterior(values, known)
-    process.add_row(process._candidates[0].copy())
+    process.add_row(strategy.pool.vectors()[0] * strategy.weights)
     after = process.posterior(np.append(values, 0.0), np.append(known, False))
     assert after[0] == pytest.approx(before[0], rel=1e-7)
     assert (after[1] <= before[1] * (1 + 1e-9)).all()
@@ -108,17 +108,28 @@ def test_failures_are_avoided_and_never_taken_for_values():
 
 
 def test_a_measured_limit_is_learned():
-    """Good ones are dear: with a limit, later proposals mostly keep it, and the best that keeps it is found."""
+    """Good ones are dear. With a limit the best that keeps it is found soon, one of 1,024; without, few keep it."""
     space = flat(5, 4)
 
     def value(architecture):
         return {"score": score_of(architecture), "cost": 1.0 + sum(v == "d" for v in architecture.decisions.values())}
 
-    _, proposals = search(space, 70, goals=["max score", "cost < 2.5"], value=value)
-    kept = [value(p.architecture)["cost"] < 2.5 for p in proposals]
-    assert np.mean(kept[10:]) > 0.7  # of random ones 0.63 keep it, and good ones are those that break it
     best = max(value(a)["score"] for a in space.enumerate() if value(a)["cost"] < 2.5)
-    assert max(value(p.architecture)["score"] for p, k in zip(proposals, kept, strict=True) if k) == best
+    for seed in range(4):
+        _, proposals = search(space, 40, seed, goals=["max score", "cost < 2.5"], value=value)
+        found = [value(p.architecture) for p in proposals]
+        first = next(i for i, v in enumerate(found) if v["cost"] < 2.5 and v["score"] == best)
+        _, free = search(space, first + 10, seed, goals="max score", value=value)
+        kept = [
+            np.mean([v["cost"] < 2.5 for v in vs]) for vs in (found[10:], [value(p.architecture) for p in free[10:]])
+        ]
+        assert kept[0] > kept[1] + 0.15  # later on it looks where the limit might be kept after all
+
+
+def test_whole_numbers_are_numbers():
+    """A goal that is counted, not measured, is learned from as if it were written with a point."""
+    searches = [search(flat(4, 3), 25, 2, value=lambda a, kind=kind: kind(score_of(a)))[1] for kind in (int, float)]
+    assert [p.architecture for p in searches[0]] == [p.architecture for p in searches[1]]
 
 
 def test_several_goals_spread_over_the_front():

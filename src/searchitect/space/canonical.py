@@ -16,7 +16,7 @@ import hashlib
 import zlib
 
 from searchitect.space.decision import Plan
-from searchitect.space.symbols import INPUT, Graph, Value, flat_values, signature
+from searchitect.space.symbols import INPUT, Graph, Value, checksum, flat_values, signature
 
 
 def text(plan: Plan, *, zero_preserving: bool = False) -> str:
@@ -43,23 +43,28 @@ def write(root: Value, twins: bool) -> tuple[str, list[Value]]:
     `twins` says that some sum has terms of equal `order`.
     """
     order = _refined(root) if twins else {}
-    seen: dict[Value, str] = {}
+    seen: dict[Value, int] = {}
     out: list[str] = []
     stack: list[Value | str] = [root]
     while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            out.append(item)
-        elif item in seen:
-            out.append(seen[item])
-        else:
-            seen[item] = f"#{len(seen)}"
+        item, depth = stack.pop(), 0
+        while not isinstance(item, str):
+            if item in seen:
+                item = f"#{seen[item]}"
+                break
+            seen[item] = len(seen)
+            parts = item.inputs
             out += (item.op, "(")
-            stack.append(")")
-            # without twins the terms of a sum are sorted already
-            parts = sorted(item.inputs, key=lambda v: (v.order, order[v])) if twins and item.unordered else item.inputs
-            for part in reversed(parts):
+            if len(parts) == 1:
+                item, depth = parts[0], depth + 1
+                continue
+            if twins and item.unordered:  # without twins the terms of a sum are sorted already
+                parts = tuple(sorted(parts, key=lambda v: (v.order, order[v])))
+            stack.append(")" + ",)" * depth)
+            for part in parts[::-1]:
                 stack += (",", part)
+            item, depth = "", 0
+        out.append(item + ",)" * depth)
     return "".join(out), list(seen)
 
 
@@ -85,6 +90,6 @@ def _refined(root: Value) -> dict[Value, int]:
                 users[part].append(f"{here}:{0 if value.unordered else place}")
         for value in upward:
             below = [values[part] for part in value.inputs]
-            text = f"{value.op}{sorted(below) if value.unordered else below}{sorted(users[value])}"
-            values[value] = zlib.crc32(text.encode())
+            text = f"{sorted(below) if value.unordered else below}{sorted(users[value])}"
+            values[value] = zlib.crc32(text.encode(), checksum(value.op))
     return values

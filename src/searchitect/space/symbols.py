@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from searchitect.space import shapes
@@ -43,14 +44,21 @@ class Value:
         self, op: str, inputs: tuple[Value, ...], plan: Plan | None = None, *,
         unordered: bool = False, token: Token | None = None,
     ) -> None:  # fmt: skip
-        self.op = op
-        self.inputs = inputs
-        self.plan = plan
-        self.unordered = unordered
-        self.token = token
+        self.op, self.inputs, self.plan = op, inputs, plan
+        self.unordered, self.token = unordered, token
         self.serial = next(_serial)  # the order of making, where `order` does not decide
-        below = sorted(v.order for v in inputs) if unordered else [v.order for v in inputs]
-        self.order: int = zlib.crc32(f"{op}{below}".encode())
+        if len(inputs) == 1:
+            below = f"[{inputs[0].order}]"
+        else:
+            orders = [v.order for v in inputs]
+            below = f"{sorted(orders) if unordered else orders}"
+        self.order: int = zlib.crc32(below.encode(), checksum(op))
+
+
+@lru_cache(maxsize=1 << 16)
+def checksum(op: str) -> int:
+    """CRC-32 of an operation's text, to be gone on from: crc32(b, crc32(a)) = crc32(a + b)."""
+    return zlib.crc32(op.encode())
 
 
 INPUT = Value("x", ())
@@ -62,6 +70,7 @@ class Graph:
     def __init__(self, zero_preserving: bool) -> None:
         self.zero_preserving = zero_preserving
         self.known: dict[Any, Value] = {}
+        self.shapes: dict[Value, Token] = {}
         self.shared: set[Value] = set()  # used by several modules
         self.twins = False  # whether a sum has terms of equal order
         self.as_written = False  # whether one of them is changed in place
@@ -72,7 +81,7 @@ class Graph:
 
     def free(self, op: str, inputs: tuple[Value, ...], plan: Plan | None = None) -> Value:
         """A parameter-free operation: one value for equal inputs."""
-        name = (op, *map(id, inputs))
+        name = (op, inputs)
         found = self.known.get(name)
         if found is None:
             found = self.known[name] = Value(op, inputs, plan)
@@ -96,10 +105,10 @@ class Graph:
         if len(flat) < 2:
             return flat[0] if flat else min(terms, key=_op)
         flat.sort(key=_order_then_serial)
-        name = ("+", *map(id, flat))
-        found = self.known.get(name)
+        inputs = tuple(flat)
+        found = self.known.get(("+", inputs))
         if found is None:
-            found = self.known[name] = Value("+", tuple(flat), unordered=True)
+            found = self.known["+", inputs] = Value("+", inputs, unordered=True)
             self.twins = self.twins or len({v.order for v in flat}) < len(set(flat))
         return found
 
@@ -117,22 +126,24 @@ class Graph:
                 return rule(self, plan, x)
             except (KeyError, IndexError, TypeError, AttributeError):
                 return self.weighted(signature(plan), flat_values(x), plan)  # used wrongly: building it will say how
+        op = plan.signature or signature(plan)
         if isinstance(x, list):
-            return self.weighted(signature(plan), flat_values(x), plan)
-        if x in self.shared:
-            self.as_written = self.as_written or bool(plan.args.get("inplace"))
+            return self.weighted(op, flat_values(x), plan)
+        shared = x in self.shared
+        if shared and plan.args.get("inplace"):
+            self.as_written = True
         if target in FREE:
             if x.token is not None:
-                return self.zero(shapes.after(plan, signature(plan), x.token))
-            made = self.free(signature(plan), (x,), plan)
-            if target in VIEWS and x in self.shared:
+                return self.zero(shapes.after(plan, op, x.token))
+            made = self.free(op, (x,), plan)
+            if shared and target in VIEWS:
                 self.shared.add(made)
             return made
         if target in FREE_NOT_ZERO:
-            return self.free(signature(plan), (x,), plan)
+            return self.free(op, (x,), plan)
         if x.token is not None and self._keeps_zero(plan):
-            return self.zero(shapes.after(plan, signature(plan), x.token))
-        return self.weighted(signature(plan), (x,), plan)
+            return self.zero(shapes.after(plan, op, x.token))
+        return self.weighted(op, (x,), plan)
 
     def _keeps_zero(self, plan: Plan) -> bool:
         if plan.target in ZERO_KEPT_WITHOUT_BIAS:
@@ -141,20 +152,25 @@ class Graph:
 
     def shape(self, value: Value) -> Token:
         """The shape of a value as a symbol (see `shapes`)."""
-        above: list[Value] = []
-        while value.token is None and value is not INPUT:
-            if value.op in ("+", "residual"):
+        known, above = self.shapes, list[Value]()
+        token = known.get(value)
+        while token is None:
+            above.append(value)
+            if value.token is not None or value is INPUT:
+                token = value.token or shapes.INPUT
+            elif value.op in ("+", "residual"):
                 value = value.inputs[-1]
+                token = known.get(value)
             elif len(value.inputs) == 1:
-                above.append(value)
                 value = value.inputs[0]
+                token = known.get(value)
             else:
-                break
-        token = value.token or shapes.INPUT
-        if value.token is None and value is not INPUT:
-            token = value.op, tuple(map(self.shape, value.inputs))
-        for user in reversed(above):
-            token = _after(user, token)
+                token = value.op, tuple(map(self.shape, value.inputs))
+        while above:
+            value = above.pop()
+            if value.token is None and len(value.inputs) == 1:
+                token = _after(value, token)
+            known[value] = token
         return token
 
 

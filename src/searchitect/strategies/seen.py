@@ -19,8 +19,8 @@ DRAWS = 100  # random draws before that
 class Seen:
     """A set of architectures. `by` says which count as the same.
 
-    "equivalent": those with one canonical key (`Space.key`: 30 µs for a flat space, 0.35 ms for NAS-Bench-201 with one
-    cell a stage, 1.3 ms with five, 0.6 ms for DARTS); "identical": only those with the same decisions (1 µs).
+    "equivalent": those with one canonical key (`Space.key`: 30 µs for a flat space, 0.25 ms for NAS-Bench-201 with one
+    cell a stage, 0.9 ms with five, 0.4 ms for DARTS); "identical": only those with the same decisions (1 µs).
     """
 
     def __init__(self, space: Space, by: Sameness) -> None:

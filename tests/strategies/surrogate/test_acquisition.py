@@ -66,6 +66,8 @@ def test_warp_keeps_ranks_and_presses_the_bad_together():
     warped = warp(values)
     assert list(np.argsort(warped)) == list(np.argsort(values))
     assert warped[4] == pytest.approx(0.0)  # the median
+    unit = np.median(values) - np.quantile(values, 0.1)
+    assert warped.min() == pytest.approx((values.min() - np.median(values)) / unit)
     assert warped.max() < 25
     assert warp(values * 7 - 100) == pytest.approx(warped)  # no unit
     assert np.isfinite(warp(np.full(4, 3.0))).all()

@@ -1,6 +1,8 @@
 """What a model sees: equal networks are equal, and distances are those that are promised."""
 
 import importlib
+import math
+import zlib
 
 import numpy as np
 import pytest
@@ -71,6 +73,36 @@ def test_chains_count_paths_of_a_small_network():
     counts = np.split(np.square(chains(graph)), np.cumsum(PLACES)[:-1])
     assert [float(part.sum()) for part in counts] == pytest.approx([4, 3, 1])
     assert float(counts[0].max()) == pytest.approx(2)  # the convolution that occurs twice
+
+
+def walked(graph):
+    """Chains of 1, 2 and 3 labels by walking every path, as Python numbers, hashed by the same formula."""
+    label = [zlib.crc32(text.encode()) for text in graph.labels]
+    found = [[], [], []]
+    for last, inputs in enumerate(graph.inputs):
+        found[0].append((label[last],))
+        for middle in inputs:
+            found[1].append((label[middle], label[last]))
+            found[2] += [(label[first], label[middle], label[last]) for first in graph.inputs[middle]]
+    vectors = []
+    for places, paths in zip(PLACES, found, strict=True):
+        counts = [0] * places
+        for first, *rest in paths:
+            for step in rest:
+                first = (first * 0x9E3779B1 ^ step) % 2**32
+            counts[(first ^ first >> 15) % places] += 1
+        vectors += [math.sqrt(count) for count in counts]
+    return vectors
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_chains_are_those_of_every_path(name, monkeypatch):
+    space = SPACES[name]()
+    for i in range(5):
+        graph = canonical_graph(space, space.sample(stream(3, i, "sample")))
+        assert chains(graph) == pytest.approx(walked(graph), rel=1e-6)
+        monkeypatch.setattr("searchitect.strategies.surrogate.features.CHUNK", 7)  # in many parts
+        assert chains(graph) == pytest.approx(walked(graph), rel=1e-6)
 
 
 def test_activations_and_norms_are_passed_through():

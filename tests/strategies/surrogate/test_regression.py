@@ -92,6 +92,38 @@ def test_growing_gives_what_starting_anew_gives(start):
     assert part.posterior(values, known)[1] == pytest.approx(fewer.posterior(values, known)[1], rel=1e-6)
 
 
+def test_a_candidate_that_is_taken_is_the_same_as_a_row_that_is_added():
+    rows, candidates = points(9, 6 + ROOM), points(10, 9)
+    values, known = np.sin(rows.sum(axis=1)), np.ones(len(rows) + 3, dtype=bool)
+    taken, added = Process(rows, candidates, 0.02), Process(rows, candidates, 0.02)
+    for position, vector in ((3, 3), (6, 6), (3, 8)):  # the last of nine lies at 3 once the fourth is gone
+        taken.take_candidate(position)
+        added.drop_candidate(position)
+        added.add_row(candidates[vector])
+    assert (taken.n, taken.m) == (added.n, added.m) == (len(rows) + 3, 6)
+    for ours, theirs in zip(
+        *(p.posterior(np.append(values, [1.0, 2.0, 0.5]), known) for p in (taken, added)), strict=True
+    ):
+        assert ours == pytest.approx(theirs, rel=1e-9)
+
+
+def test_columns_of_zeros_change_nothing_and_come_in_when_they_are_needed():
+    rows, candidates = points(11, 8, 6), points(12, 5, 6)
+    rows[:, [1, 4]] = candidates[:2, [1, 4]] = 0.0
+    values, known = np.cos(rows.sum(axis=1)), np.ones(9, dtype=bool)
+    process = Process(rows[:6], candidates[:2], 0.01)  # columns 1 and 4 are not looked at yet
+    process.add_candidates(candidates[2:])  # now they are
+    process.add_row(rows[6])
+    process.add_row(rows[7])
+    late = points(13, 1, 6)
+    process.add_row(late[0])
+    expected = plain(np.concatenate([rows, late]), np.append(values, 3.0), candidates, 0.01)
+    mean, deviation, at_rows = process.posterior(np.append(values, 3.0), known)
+    assert mean == pytest.approx(expected[0], rel=1e-8)
+    assert deviation == pytest.approx(expected[1], rel=1e-6)
+    assert at_rows == pytest.approx(expected[2], rel=1e-8)
+
+
 def test_rows_without_a_value_shrink_the_variance_and_leave_the_mean():
     rows, candidates = points(7, 10), points(8, 30)
     values, known = np.sin(3 * rows[:, 0]), np.arange(10) != 4

@@ -13,6 +13,7 @@ from searchitect.strategies.surrogate.features import Described, Features
 from searchitect.strategies.surrogate.targets import Told
 
 Array = NDArray[np.float64]
+MORE = 256  # entries that arrays have room for at a time
 
 
 class Entry:
@@ -40,6 +41,8 @@ class Archive:
         self.limits = self.told.limits
         self.entries: list[Entry] = []
         self.by_key: dict[str, int] = {}
+        self._numbers = np.zeros((0, len(objectives)))  # by entry: losses, then what has limits
+        self._kept = np.zeros(0, dtype=np.bool_)
         self.measured: list[int] = []  # entries with numbers, in the order told
         self.failed = 0  # entries without numbers that were told
 
@@ -50,6 +53,9 @@ class Archive:
         if found is None:
             found = self.by_key[described.key] = len(self.entries)
             self.entries.append(Entry(architecture, described))
+            if found == len(self._kept):
+                self._numbers = np.pad(self._numbers, ((0, MORE), (0, 0)), constant_values=np.nan)
+                self._kept = np.pad(self._kept, (0, MORE))
         return found
 
     def tell(self, trial: Trial) -> int:
@@ -70,17 +76,21 @@ class Archive:
         entry.losses = losses if entry.losses is None else entry.losses + step * (losses - entry.losses)
         entry.limited = limited if entry.limited is None else entry.limited + step * (limited - entry.limited)
         entry.kept = all(o.kept(float(v)) for o, v in zip(self.limits, entry.limited, strict=True))
+        self._numbers[position] = np.concatenate([entry.losses, entry.limited])
+        self._kept[position] = entry.kept
         return position
 
     def losses(self, positions: Sequence[int]) -> Array:
         """(entries, goals); NaN where nothing is known."""
-        nothing = np.full(self.told.goals, np.nan)
-        return np.array([nothing if (e := self.entries[i].losses) is None else e for i in positions])
+        return self._numbers[np.array(positions, dtype=np.int64), : self.told.goals]
 
     def limited(self, positions: Sequence[int]) -> Array:
         """(entries, limits); NaN where nothing is known."""
-        nothing = np.full(len(self.limits), np.nan)
-        return np.array([nothing if (e := self.entries[i].limited) is None else e for i in positions])
+        return self._numbers[np.array(positions, dtype=np.int64), self.told.goals :]
+
+    def kept(self, positions: Sequence[int]) -> NDArray[np.bool_]:
+        """(entries,): whether it is known that all limits are kept."""
+        return self._kept[np.array(positions, dtype=np.int64)]
 
     def vectors(self, positions: Sequence[int]) -> Array:
         """(entries, features)."""

@@ -26,8 +26,8 @@ LEAST = 1e-3  # deviation, as a share of the spread of what was measured
 def log_probability(archive: Archive, rows: Sequence[int], process: Process) -> Array:
     """log P(all limits are kept and the trial does not fail) of each candidate of the process."""
     total = np.zeros(process.m)
-    limited = archive.limited(rows)
-    for column, limit in zip(limited.T, archive.limits, strict=True):
+    columns = archive.limited(rows).T if archive.limits else ()
+    for column, limit in zip(columns, archive.limits, strict=True):
         known = np.isfinite(column)
         if not all(limit.kept(float(v)) for v in column[known]):
             total += _limit(process, column, known, limit)

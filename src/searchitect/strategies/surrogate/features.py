@@ -13,6 +13,7 @@ thus never holds two opinions of one network, at the price that the decisions of
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Sequence
@@ -27,7 +28,10 @@ from searchitect.space import Architecture, Decision, Scalar, Space
 from searchitect.strategies.surrogate.graphs import CanonicalGraph, canonical_graph
 
 Array = NDArray[np.float32]
+Words = NDArray[np.uint64]
 PLACES = (128, 256, 256)  # of the hashed counts of chains of 1, 2 and 3 operations
+FACTOR, WORD, SHIFT = np.uint64(0x9E3779B1), np.uint64(0xFFFFFFFF), np.uint64(15)  # of the hash of a chain
+CHUNK = 1 << 20  # chains of 3 looked at in one go
 STEPS = 16  # at most so many steps stand for a number's range
 LIMIT = 4096  # codes remembered for one decision
 Coder = Callable[..., bytes]  # (value, active) → numbers of single precision
@@ -89,25 +93,30 @@ class Features:
 
 def chains(graph: CanonicalGraph) -> Array:
     """Square roots of the hashed counts of chains of 1, 2 and 3 operations, one after the other (see `PLACES`)."""
-    counts: dict[int, int] = {}
-    shorter: list[dict[int, int]] = [{} for _ in graph.labels]  # by node: chains that end there
-    offset = 0
-    for length, places in enumerate(PLACES):
-        ending: list[dict[int, int]] = []
-        for label, inputs in zip(map(_number, graph.labels), graph.inputs, strict=True):
-            here: dict[int, int] = {} if length else {label: 1}
-            for node in inputs if length else ():
-                for chain, count in shorter[node].items():
-                    longer = (chain * 0x9E3779B1 ^ label) & 0xFFFFFFFF
-                    here[longer] = here.get(longer, 0) + count
-            for chain, count in here.items():
-                place = offset + (chain ^ chain >> 15) % places
-                counts[place] = counts.get(place, 0) + count
-            ending.append(here)
-        shorter, offset = ending, offset + places
-    vector = np.zeros(offset, dtype=np.float32)
-    vector[list(counts)] = np.sqrt(np.fromiter(counts.values(), dtype=np.float32, count=len(counts)))
-    return vector
+    labels = np.fromiter(map(_number, graph.labels), dtype=np.uint64, count=len(graph.labels))
+    width = np.fromiter(map(len, graph.inputs), dtype=np.int64, count=len(graph.inputs))
+    edges = int(width.sum())
+    start = np.fromiter(itertools.chain.from_iterable(graph.inputs), dtype=np.int64, count=edges)
+    last = np.repeat(labels, width)  # the operation at the end of each edge
+    twos = _hashed(labels[start], last)
+    counts = [_counts(labels, PLACES[0]), _counts(twos, PLACES[1]), np.zeros(PLACES[2], dtype=np.int64)]
+    first, more = np.cumsum(width) - width, width[start]  # edges into a node lie side by side
+    parts = 1 + int(more.sum()) // CHUNK
+    for some in np.array_split(np.arange(edges), parts) if parts > 1 else (slice(None),):
+        before, begin = more[some], first[start[some]]  # how many edges end where this one starts, and where they lie
+        shift = begin - (np.cumsum(before) - before)
+        places = np.repeat(shift, before) + np.arange(int(before.sum()))
+        counts[2] += _counts(_hashed(twos[places], np.repeat(last[some], before)), PLACES[2])
+    return np.sqrt(np.concatenate(counts).astype(np.float32))
+
+
+def _hashed(chain: Words, label: Words) -> Words:
+    """The chains with one operation more."""
+    return np.asarray((chain * FACTOR ^ label) & WORD)
+
+
+def _counts(chains: Words, places: int) -> NDArray[np.int64]:
+    return np.bincount(((chains ^ chains >> SHIFT) % np.uint64(places)).astype(np.int64), minlength=places)
 
 
 @lru_cache(maxsize=4096)

@@ -6,14 +6,15 @@ same observation; the signal's variance is the one that makes the data likeliest
 and the variance around it shrinks ("hallucinated" observations: Desautels et al. 2014, GP-BUCB). So several trials
 in flight spread out, and a failed one is no value at all.
 
-Costs, for n rows and m candidates: a row n² + n·m, a candidate n², a posterior n² + n·m, starting anew n³/3 + n²·m.
+Costs, for n rows of d numbers and m candidates: a row m·(n + d), n² more if it was no candidate; a candidate
+n·(n + d); a posterior n² + n·m; starting anew n³/3 + n²·m.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
+from scipy.linalg.blas import dtrsm, dtrsv
 
 Array = NDArray[np.float64]
 ROOM = 64  # rows and candidates are added in place until so many are new
@@ -25,15 +26,21 @@ def covariance(rows: Array, others: Array) -> Array:
 
 
 class Process:
-    """The factor L of the rows' covariance and V = L⁻¹ K(rows, candidates)."""
+    """The factor L of the rows' covariance and V = L⁻¹ K(rows, candidates).
+
+    Columns in which all rows and candidates are zero are left out. L is kept with the identity below and right of
+    it, in the order of columns, so that triangular systems are solved without a copy; right sides have zeros there.
+    """
 
     def __init__(self, rows: Array, candidates: Array, noise: float) -> None:
         n, m = len(rows), len(candidates)
         self.noise = noise
         self.n, self.m = n, m
+        self._columns = np.flatnonzero(rows.any(axis=0) | candidates.any(axis=0))
+        rows, candidates = rows[:, self._columns], candidates[:, self._columns]
         self._rows, self._row_squares = _room(rows, n), _room(_squares(rows), n)
         self._candidates, self._squares = _room(candidates, m), _room(_squares(candidates), m)
-        self._factor = np.zeros((n + ROOM, n + ROOM))
+        self._factor = np.eye(n + ROOM, order="F")
         self._projected = np.zeros((n + ROOM, m + ROOM))
         self._explained = np.zeros(m + ROOM)
         if n:
@@ -44,25 +51,39 @@ class Process:
 
     def add_row(self, row: Array) -> None:
         """One more observation, its value not known yet."""
+        n, row = self.n, self._narrowed(row[None])[0]
+        square = np.array([row @ row])
+        below = np.zeros(len(self._factor))
+        below[:n] = _covariance(self._rows[:n], self._row_squares[:n], row[None], square)[:, 0]
+        self._append(row, float(square[0]), dtrsv(self._factor, below, lower=1)[:n])
+
+    def take_candidate(self, position: int) -> None:
+        """A candidate becomes an observation; the last candidate takes its place."""
+        below = self._projected[: self.n, position].copy()
+        row, square = self._candidates[position].copy(), float(self._squares[position])
+        self.drop_candidate(position)
+        self._append(row, square, below)
+
+    def _append(self, row: Array, square: float, below: Array) -> None:
+        """`below` is L⁻¹ K(rows, row)."""
         n, m = self.n, self.m
         if n == len(self._rows):
             self._rows, self._row_squares = _room(self._rows, n), _room(self._row_squares, n)
-            self._factor = np.pad(self._factor, ((0, ROOM), (0, ROOM)))
+            larger = np.eye(n + ROOM, order="F")
+            larger[:n, :n] = self._factor
+            self._factor = larger
             self._projected = np.pad(self._projected, ((0, ROOM), (0, 0)))
-        self._rows[n], self._row_squares[n] = row, row @ row
-        part = slice(n, n + 1)
-        own = _covariance(self._rows[:n], self._row_squares[:n], self._rows[part], self._row_squares[part])[:, 0]
-        below = solve_triangular(self._factor[:n, :n], own, lower=True, check_finite=False) if n else own
+        self._rows[n], self._row_squares[n] = row, square
         pivot = np.sqrt(max(1.0 + self.noise - float(below @ below), 1e-12))
         self._factor[n, :n], self._factor[n, n] = below, pivot
-        cross = _covariance(self._rows[part], self._row_squares[part], self._candidates[:m], self._squares[:m])[0]
+        cross = _covariance(row[None], self._row_squares[n : n + 1], self._candidates[:m], self._squares[:m])[0]
         self._projected[n, :m] = (cross - below @ self._projected[:n, :m]) / pivot
         self._explained[:m] += self._projected[n, :m] ** 2
         self.n += 1
 
     def add_candidates(self, candidates: Array) -> None:
         """More candidates (k × d), at the end."""
-        m, k = self.m, len(candidates)
+        m, k, candidates = self.m, len(candidates), self._narrowed(candidates)
         if m + k > len(self._candidates):
             more = m + k + ROOM - len(self._candidates)
             self._candidates, self._squares = _room(self._candidates, m + k), _room(self._squares, m + k)
@@ -87,29 +108,48 @@ class Process:
             array[: self.m] = array[kept]
         self._projected[: self.n, : self.m] = self._projected[: self.n, kept]
 
+    def _narrowed(self, vectors: Array) -> Array:
+        """The columns that are kept; more are kept from now on where these vectors need them."""
+        used: NDArray[np.bool_] = np.any(vectors != 0.0, axis=0)
+        used[self._columns] = False
+        if used.any():
+            fresh = np.flatnonzero(used)
+            self._columns = np.append(self._columns, fresh)
+            self._rows = np.pad(self._rows, ((0, 0), (0, len(fresh))))
+            self._candidates = np.pad(self._candidates, ((0, 0), (0, len(fresh))))
+        return vectors[:, self._columns]
+
     def _project(self, start: int, stop: int) -> None:
         n, part = self.n, slice(start, stop)
         if n and stop > start:
-            cross = _covariance(self._rows[:n], self._row_squares[:n], self._candidates[part], self._squares[part])
-            self._projected[:n, part] = solve_triangular(self._factor[:n, :n], cross, lower=True, check_finite=False)
+            cross = np.zeros((len(self._factor), stop - start), order="F")
+            cross[:n] = _covariance(self._rows[:n], self._row_squares[:n], self._candidates[part], self._squares[part])
+            self._projected[:n, part] = dtrsm(1.0, self._factor, cross, lower=1, overwrite_b=1)[:n]
             self._explained[part] = (self._projected[:n, part] ** 2).sum(axis=0)
 
     def weights(self, values: Array, known: NDArray[np.bool_]) -> Array:
-        """α of K α = y where values are known; 0 where they are not, which leaves those out of the mean.
+        """α of K α = y where values are known; 0 where they are not, which leaves those out of the mean."""
+        return self._solved(values, known)[2]
 
-        With P = K⁻¹ and u the rows not known: α = P y' for y'_u = −P_uu⁻¹ P_uo y_o.
+    def _solved(self, values: Array, known: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
+        """(y', L⁻¹ y', α = K⁻¹ y'): y' is y where values are known, and what the others predict elsewhere.
+
+        With P = K⁻¹ and u the rows not known: y'_u = −P_uu⁻¹ P_uo y_o, so that α_u is 0.
         """
-        n, factor = self.n, self._factor[: self.n, : self.n]
-        filled = np.where(known, values, 0.0)
+        n, factor = self.n, self._factor
+        filled = np.zeros(len(factor))
+        filled[:n] = np.where(known, values, 0.0)
         unknown = np.flatnonzero(~known)
         if len(unknown):
-            unit = np.zeros((n, len(unknown)))
+            unit = np.zeros((len(factor), len(unknown)), order="F")
             unit[unknown, np.arange(len(unknown))] = 1.0
-            columns = _solve(factor, unit)
+            half = dtrsm(1.0, factor, unit, lower=1)
+            columns = dtrsm(1.0, factor, half, lower=1, trans_a=1)
             filled[unknown] = -np.linalg.solve(columns[unknown], columns.T @ filled)
-        weights = _solve(factor, filled)
+        half = dtrsv(factor, filled, lower=1)
+        weights = dtrsv(factor, half, lower=1, trans=1)
         weights[unknown] = 0.0
-        return weights
+        return filled[:n], half[:n], weights[:n]
 
     def posterior(self, values: Array, known: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
         """Mean of the candidates, their deviation (of the function, without noise), and the mean at the rows.
@@ -118,15 +158,11 @@ class Process:
         """
         n, m = self.n, self.m
         centre = float(values[known].mean())
-        centred = np.where(known, values - centre, 0.0)
-        weights = self.weights(centred, known)
-        scale = max(float(centred @ weights) / max(1, int(known.sum())), 1e-12)
-        # K(candidates, rows) α = Vᵀ Lᵀ α
-        turned = self._factor[:n, :n].T @ weights
-        mean = self._projected[:n, :m].T @ turned + centre
+        filled, half, weights = self._solved(np.where(known, values - centre, 0.0), known)
+        scale = max(float(half @ half) / max(1, int(known.sum())), 1e-12)  # yᵀK⁻¹y = ‖L⁻¹y‖²
+        mean = half @ self._projected[:n, :m] + centre  # K(candidates, rows) α = Vᵀ L⁻¹ y
         deviation = np.sqrt(scale * np.maximum(1.0 - self._explained[:m], 1e-12))
-        at_rows = self._factor[:n, :n] @ turned - self.noise * weights + centre
-        return mean, deviation, at_rows
+        return mean, deviation, filled - self.noise * weights + centre  # (K − noise) α = y − noise α
 
 
 def _squares(rows: Array) -> Array:
@@ -140,11 +176,6 @@ def _covariance(rows: Array, row_squares: Array, others: Array, other_squares: A
     distance += other_squares[None, :]
     np.maximum(distance, 0.0, out=distance)
     return np.asarray(np.exp(-distance))
-
-
-def _solve(factor: Array, right: Array) -> Array:
-    half = solve_triangular(factor, right, lower=True, check_finite=False)
-    return np.asarray(solve_triangular(factor, half, lower=True, trans="T", check_finite=False))
 
 
 def _room(array: Array, count: int) -> Array:

@@ -60,12 +60,21 @@ def warp(values: Array) -> Array:
     The unit is the distance from the median to the best tenth, so that the scale is that of good architectures; how
     bad the bad ones are (networks at chance, losses in the millions) hardly matters. Monotone: ranks stay.
     """
-    middle = float(np.median(values))
-    unit = middle - float(np.quantile(values, 0.1))
+    ordered = np.sort(values)
+    middle = _quantile(ordered, 0.5)
+    unit = middle - _quantile(ordered, 0.1)
     if unit <= 0:
         unit = float(np.mean(np.abs(values - middle))) or 1.0
     z = (values - middle) / unit
     return np.asarray(np.where(z > 0, np.log1p(np.maximum(z, 0.0)), z))
+
+
+def _quantile(ordered: Array, share: float) -> float:
+    """As `np.quantile`, of sorted values, in a tenth of its time."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
+    return low + (place - below) * (high - low)
 
 
 def scalarise(losses: Array, source: Stream) -> Array:

@@ -36,6 +36,8 @@ class Weighing(NamedTuple):
 
 def undominated(values: Array) -> NDArray[np.bool_]:
     """Which rows (rows, goals) no other row dominates."""
+    if values.shape[1] == 1:
+        return np.asarray(values[:, 0] == values.min())
     no_worse = (values[:, None, :] <= values[None, :, :]).all(axis=2)
     better = (values[:, None, :] < values[None, :, :]).any(axis=2)
     return np.asarray(~(no_worse & better).any(axis=0))
