@@ -144,6 +144,16 @@ def test_every_method_has_a_strategy_beside_it():
     assert passes.inner_strategy("spos", {"inner": "nsga2"}) == ("nsga2", {})
 
 
+@pytest.mark.parametrize(
+    ("spent", "left", "share", "over"),
+    [([10.0], 8.0, 1.0, False), ([10.0], 6.0, 1.0, True), ([10.0] * 5, 50.0, 0.6, False),
+     ([10.0] * 6, 40.0, 0.6, True), ([10.0] * 5, 45.0, 0.6, False), ([10.0] * 5, 42.0, 0.6, True)],
+)  # fmt: skip
+def test_epochs_end_before_they_take_the_time_of_what_follows(spent, left, share, over):
+    """Of 50 + 45 s the supernet may have 57, so that 7 are left for one more epoch of 10; of 50 + 42 it has 5.2."""
+    assert passes._is_over(spent, left, share) is over
+
+
 def test_the_evaluator_travels_without_its_supernet():
     import cloudpickle
 

@@ -30,7 +30,7 @@ from searchitect.keeping import weights_path
 from searchitect.loop import Loop
 from searchitect.nets import build
 from searchitect.observer import Announcer, Progress
-from searchitect.records import Objective, Trial, candidates, goals, losses, thoroughness
+from searchitect.records import COST_METRICS, Objective, Trial, candidates, goals, losses, thoroughness
 from searchitect.seeds import derive
 from searchitect.space import Architecture
 from searchitect.tasks import run_tasks
@@ -350,7 +350,8 @@ def _leave_winner(session: Session, executor: Executor, result: FinalResult, see
         model = _network(session, winner, result.weights, seed, inputs)
         with executor.exclusive():
             latency = latency_ms(model, inputs.shape, device="cpu")
-    _note_winner(session, winner, result.epochs, latency)
+    means = [s.mean for s in result.standings if s.chosen]
+    _note_winner(session, winner, result.epochs, latency, means[0] if means else None)
     if model is not None:
         with _noting(session):
             _bundle(session, winner, model, inputs, finalised=True)
@@ -369,11 +370,17 @@ def _noting(session: Session) -> Iterator[None]:
         session.store.note("bundle", {"text": f"no bundle: {why}"})
 
 
-def _note_winner(session: Session, trial: Trial, epochs: int, latency: float | None = None) -> None:
-    measured = trial.measurement.metrics if trial.measurement else {}
+def _note_winner(
+    session: Session, trial: Trial, epochs: int, latency: float | None = None, retrained: float | None = None
+) -> None:
+    """retrained: its mean score on validation data over the trainings of the first stage."""
+    measured = dict(trial.measurement.metrics) if trial.measurement else {}
+    if trial.proposal.fidelity.kind == "inherited" and retrained is not None:  # nobody asks for the borrowed score
+        costs = {name: value for name, value in measured.items() if name in COST_METRICS}
+        measured = costs | {goals(session.prepared.objectives)[0].metric: retrained}
     session.store.set_meta(winner={
         "trial": trial.number, "architecture": dict(trial.architecture.decisions), "epochs": epochs,
-        "validation": dict(measured), "params": measured.get("params"), "macs": measured.get("macs"),
+        "validation": measured, "params": measured.get("params"), "macs": measured.get("macs"),
         "latency_ms": latency, "key": trial.key, "drawing": session.prepared.space.draw(trial.architecture),
     })  # fmt: skip
 

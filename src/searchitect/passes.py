@@ -9,6 +9,7 @@ for every search: finalists are trained from scratch.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from searchitect.interrupts import Interrupts
 from searchitect.loop import Loop
 from searchitect.observer import Announcer, Progress
 from searchitect.preparing import Prepared
-from searchitect.records import Epoch, Fidelity, Measurement, Proposal, Trial
+from searchitect.records import Epoch, Fidelity, Measurement, Proposal, Trial, goals
+from searchitect.report.plain import show_metric
 from searchitect.seeds import derive
 from searchitect.sharing import METHODS
 from searchitect.tasks import failure_line, run_tasks
@@ -139,14 +141,14 @@ class Passes:
         """All epochs that are left."""
         total = int(self.store.meta["supernet"]["epochs"])
         done = [self._epoch(note.body) for note in self.store.notes("epoch")]
-        before = done[-1].seconds if done else 0.0
         for number in range(len(done) + 1, total + 1):
             if done and done[-1].stop:
                 break
             if self.interrupts():
                 return "interrupted"
             left = None if loop.limits.deadline is None else loop.limits.deadline - loop.clock()
-            if left is not None and number > LEAST_EPOCHS and left < 0.7 * before:
+            share = SUPERNET_SHARE if self.method in SEARCHED else 1.0
+            if left is not None and number > LEAST_EPOCHS and _is_over([e.seconds for e in done], left, share):
                 return "budget"
             task = Task(
                 -1, {}, derive(self.session.settings.seed, "supernet"), number, network="supernet", horizon=total,
@@ -161,7 +163,6 @@ class Passes:
             self._keep(loop, epoch, outcome)
             self._show(loop, epoch, total)
             done.append(epoch)
-            before = epoch.seconds
         return "guard" if done and done[-1].stop else "trials"
 
     def _keep(self, loop: Loop, epoch: Epoch, outcome: Outcome) -> None:
@@ -174,13 +175,14 @@ class Passes:
                 loop.record(proposal, Measurement(outcome.metrics, epoch.seconds, 1, outcome.device))
 
     def _show(self, loop: Loop, epoch: Epoch, total: int) -> None:
-        text = f"supernet: epoch {epoch.number} of {total}, loss {epoch.losses['train']:.3g}"
+        text = f"supernet, epoch {epoch.number} of {total}: loss {epoch.losses['train']:.3g}"
+        goal = next(iter(goals(self.session.prepared.objectives))).metric
+        if self.method not in SEARCHED and goal in epoch.metrics:
+            text += f", derived {goal} {show_metric(goal, epoch.metrics[goal])}"
+        left = None if loop.limits.deadline is None else max(0.0, loop.limits.deadline - loop.clock())
+        self.announcer.progress(Progress("search", elapsed=self.session.elapsed, left=left, text=text))
         if epoch.stop:
-            text += f"; stopped: {epoch.stop}"
-        self.announcer.progress(Progress(
-            "search", loop.tally["done"], loop.tally["failed"], loop.tally["reused"], 0, loop.incumbent,
-            self.session.elapsed, None, None, text,
-        ))  # fmt: skip
+            self.announcer.message(f"the guard ended the search: {epoch.stop}")
 
     def last(self) -> int:
         """The number of the last epoch."""
@@ -195,3 +197,12 @@ class Passes:
                 f"the supernet cannot be trained ({failure_line(answer)})\n{answer.traceback}".rstrip()
             )
         return answer
+
+
+def _is_over(spent: Sequence[float], left: float, share: float) -> bool:
+    """Whether too little is left for one more epoch, or for seven tenths of it, in this share of the search's time.
+
+    spent: seconds of the epochs so far; left: of the whole search.
+    """
+    kept = (1 - share) * (sum(spent) + left)
+    return left - kept < 0.7 * spent[-1]

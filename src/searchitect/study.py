@@ -308,6 +308,7 @@ def _best_entry(trial: Trial) -> dict[str, Any]:
     return {
         "number": trial.number, "architecture": dict(trial.architecture.decisions),
         "validation": dict(trial.measurement.metrics), "epochs": trial.proposal.fidelity.epochs,
+        "kind": trial.proposal.fidelity.kind,
     }  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 import io
 import re
 
+import msgspec
 import pytest
 from cli_studies import PLAN, SUMMARY, progress, trial
 
 from searchitect.cli import phrases
 from searchitect.cli.progress import EVERY, Screen, observer
 from searchitect.observer import Progress
+from searchitect.records import Fidelity
 
 
 class Terminal(io.StringIO):
@@ -76,6 +78,12 @@ def test_plain_lines_come_at_each_new_best_and_phase_and_else_rarely():
 def test_a_line_has_phase_best_counts_and_time():
     text = phrases.progress_text(progress(12, trial(7, 0.9722), failed=1, reused=3, running=2), ("accuracy",))
     assert text == "search, 50 s left · best accuracy 97.22 % (#7) · 12 done, 1 failed, 3 reused, 2 running"
+    assert phrases.progress_text(Progress("search", 1, trials_left=0, elapsed=2.0)) == "search, 2 s · 1 done"
+    assert phrases.progress_text(Progress("probe", elapsed=2.0, text="an epoch")) == "probe, 2 s · an epoch"
+    borrowed = trial(0, 0.5)
+    proposal = msgspec.structs.replace(borrowed.proposal, fidelity=Fidelity("inherited", 3))
+    text = phrases.progress_text(progress(1, msgspec.structs.replace(borrowed, proposal=proposal)), ("accuracy",))
+    assert "best with inherited weights accuracy 50.00 % (#0)" in text
     assert phrases.progress_text(Progress("search", 1, trials_left=1)) == "search, 1 trial left · 1 done"
     assert phrases.progress_text(Progress("report", 1, elapsed=3.0, text="writing")) == "report, 3 s · writing · 1 done"
 

@@ -60,6 +60,20 @@ def test_a_rising_curvature_stops_it():
     assert stops(Guard(), [*curvatures(*[1.0] * 5), Look(0, 8, 0.0), *curvatures(*[9.0] * 5)]) == (0, 0)
 
 
+def free(*shares):
+    return [Look(0, 8, share) for share in shares]
+
+
+def test_nothing_with_weights_for_a_fifth_of_the_epochs_stops_it():
+    assert stops(Guard(), free(0.5, 0.9, 1, 1, 1, 1)) == (6, 4)  # four of twenty epochs; back to the second
+    assert stops(Guard(), free(0.5, 1, 1, 1, 0.9, 1, 1, 1)) == (0, 0)
+    assert stops(Guard(), free(1, 1, 1, 1, 1, 1, 1)) == (0, 0)  # there was never anything to go back to
+    assert stops(Guard(), free(0.5, 1, 1, 1), epochs=4) == (4, 3)
+    one = Guard()
+    reasons = [one.see(seen, i / 10)[0] for i, seen in enumerate(free(0.5, 1, 1, 1), 1)]
+    assert reasons[-1] == "for 3 epochs no derived operation has had weights, only pooling, skips and zeros"
+
+
 def test_reasons_name_numbers():
     one = Guard()
     one.see(Look(4, 8, 0.5), 0.5)

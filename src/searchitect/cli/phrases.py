@@ -122,7 +122,7 @@ def progress_text(progress: Progress, goals: Sequence[str] = ()) -> str:
     """
     if progress.left is not None:
         time = f"{show_duration(max(0.0, progress.left))} left"
-    elif progress.trials_left is not None:
+    elif progress.trials_left:
         time = f"{plural(progress.trials_left, 'trial')} left"
     else:
         time = show_duration(progress.elapsed)
@@ -133,11 +133,13 @@ def progress_text(progress: Progress, goals: Sequence[str] = ()) -> str:
     if best is not None and best.measurement is not None:
         measured = best.measurement.metrics
         shown = {name: measured[name] for name in goals if name in measured} or dict(list(measured.items())[:1])
-        parts.append(f"best {metrics(shown)} (#{best.number})")
-    counts = [f"{progress.done} done"]
+        how = "with inherited weights " if best.proposal.fidelity.kind == "inherited" else ""
+        parts.append(f"best {how}{metrics(shown)} (#{best.number})")
     tallies = ((progress.failed, "failed"), (progress.reused, "reused"), (progress.running, "running"))
-    counts += [f"{n} {word}" for n, word in tallies if n]
-    return " · ".join([*parts, ", ".join(counts)])
+    counts = [f"{n} {word}" for n, word in tallies if n]
+    if progress.done or counts or not progress.text:
+        parts.append(", ".join([f"{progress.done} done", *counts]))
+    return " · ".join(parts)
 
 
 def end_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -175,7 +177,8 @@ def best_text(summary: Mapping[str, Any]) -> str:
     if not best:
         return ""
     shown = goals_only(mapping(best.get("validation")), summary.get("objectives"))
-    return f"{metrics(shown)} (trial {best.get('number')}, on validation data)"
+    inherited = "with inherited weights, " if best.get("kind") == "inherited" else ""
+    return f"{metrics(shown)} (trial {best.get('number')}, {inherited}on validation data)"
 
 
 def goals_only(values: Mapping[str, Any], objectives: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ Rules to stop: as DARTS+ (Liang et al. 2019, section 3.1), two or more skips in 
 number of operations chosen; as R-DARTS (Zela et al. 2020, section 4.3), λ(i - k) / λ(i) < 0.75, where λ(i) is the mean
 of the eigenvalues of the last k = 5 epochs. Where we differ: skips must take over in two epochs in a row, not in the
 first fifth of the search, when all options look alike. The architecture before the two epochs, or k epochs before, is
-returned.
+returned. One rule is our own: pooling can take over as skips do, so a search ends that derives nothing with weights for
+a fifth of its epochs (three at least), and the last architecture with weights is returned.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from searchitect.space import Architecture
 WINDOW = 5
 RATIO = 0.75
 EARLY = 0.2  # of the epochs
+LEAST = 3  # epochs in a row without any weights
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ class Guard:
                 f"skip connections take over: {look.skips} of {look.chosen} operations of a cell are skips "
                 f"(at most {most} are let pass)", 2,
             )  # fmt: skip
+        found = self._weightless(progress)
+        if found[0]:
+            return found
         values = [seen.eigenvalue for seen in self.looks]
         if len(values) >= 2 * WINDOW and all(v is not None for v in values[-2 * WINDOW :]):
             known = [v for v in values if v is not None]
@@ -72,6 +77,14 @@ class Guard:
                     f"{now:.3g} in {WINDOW} epochs", WINDOW,
                 )  # fmt: skip
         return "", 0
+
+    def _weightless(self, progress: float) -> tuple[str, int]:
+        """Whether nothing with weights was derived for long enough, and how far back something was."""
+        patience = max(LEAST, round(EARLY * len(self.looks) / max(progress, 1e-9)))  # a fifth of all epochs
+        since = next((i for i, seen in enumerate(reversed(self.looks)) if seen.parameter_free < 1), None)
+        if since is None or since < patience:
+            return "", 0
+        return f"for {since} epochs no derived operation has had weights, only pooling, skips and zeros", since
 
 
 def most_skips(chosen: int) -> int:

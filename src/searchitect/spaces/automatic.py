@@ -34,6 +34,7 @@ class Speed(NamedTuple):
 SHARED = ((3, 16), (2, 16), (1, 16), (1, 8))  # cells a stage and channels of a space for a supernet
 SHARED_EPOCHS = 25
 SHARED_TIMES = 6  # a step of a supernet over that of the median network, both of its steps together
+FINAL_RUNS = 18  # trainings of the final comparison: four finalists, the winner and the baseline, three seeds each
 
 SPEEDS = {
     "image": Speed(3.8e-3, 3.6e10, 3.4e8),
@@ -84,15 +85,16 @@ def shared(method: str, shape: Iterable[int], n_train: int, budget_seconds: floa
     """A space of cells for images whose options can be mixed in a supernet, and why, in one sentence.
 
     The cells of NAS-Bench-201, as wide and as many as let a supernet of all options have about 25 epochs in a third
-    of the budget on one core; those of DARTS for PC-DARTS, whose options must take their width from their input.
+    of the budget on one core, and the final comparison its epochs in another third; those of DARTS for PC-DARTS, whose
+    options must take their width from their input.
     """
     sizes = tuple(shape)
     if method == "pcdarts":
         return load_space("darts", width=8, cells=3), "darts: options of one shape, as wide as their input"
     for cells, width in SHARED:  # from large to small
         space = load_space("nb201", cells=cells, width=width)
-        seconds = SHARED_EPOCHS * SHARED_TIMES * epoch_seconds(space, "image", sizes, n_train)
-        if seconds <= budget_seconds / 3:
+        epochs = max(SHARED_EPOCHS * SHARED_TIMES, FINAL_RUNS * (20 if n_train < SMALL else 8))
+        if epochs * epoch_seconds(space, "image", sizes, n_train) <= budget_seconds / 3:
             break
     count = f"{cells} cell{'s' * (cells > 1)}"
     return space, f"nb201 with {count} a stage and {width} channels: options of one shape, which can be mixed"
