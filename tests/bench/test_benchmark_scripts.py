@@ -5,10 +5,12 @@ import json
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from searchitect.bench import load_table, simulate
+from searchitect.bench.compare import trace
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,6 +70,35 @@ def test_the_page_of_results_is_made_from_cells_that_are_kept(strategies, tmp_pa
     text = (tmp_path / "docs" / "strategy-results.md").read_text()
     assert "| random | 12 |" in text
     assert "## two, levels, 9,000 simulated seconds" in text
+
+
+def test_short_searches_have_no_figures_at_points_that_they_did_not_reach(strategies, tmp_path, monkeypatch):
+    monkeypatch.setattr(strategies, "SHORT", {"exhaustive": (11, 10)})
+    strategies.run_all(["random", "exhaustive"], 12, 1, 60.0)
+    strategies.report()
+    body = json.loads((tmp_path / "docs" / "strategy-results.json").read_text())
+    random, exhaustive = body["tables"]["scene"]
+    assert list(random["at"]) == ["10", "40"]
+    assert list(exhaustive["at"]) == ["10"]
+    assert exhaustive["searches"] == 11
+    text = (tmp_path / "docs" / "strategy-results.md").read_text()
+    assert "| exhaustive | 0 / 1 / 0 | – |" in text
+    assert "`auto` chooses gaussian-process with the default options" in text
+
+
+def test_a_strategy_is_at_its_floor_when_half_of_its_searches_hold_the_best_signal(strategies):
+    table = load_table("transnas-scene")
+    values = table.columns["valid_accuracy"].values
+    signal = values if values.ndim == 1 else values[:, -1]
+    best = int(np.nanargmax(signal))
+    plan = strategies.plan_of("scene", "random", 2)
+    runs = [simulate(table, "random", plan.limit, seed=s) for s in range(2)]
+    found = [trace(run, "random") for run in runs]
+    assert best not in [run.at() for run in runs]
+    lucky = msgspec.structs.replace(found[0], changes=((3, 0.0, best),))
+    assert not strategies.at_floor(strategies.Cell("scene", "random", 0.1, found), 40)
+    assert strategies.at_floor(strategies.Cell("scene", "random", 0.1, [lucky, found[1]]), 40)
+    assert not strategies.at_floor(strategies.Cell("scene", "random", 0.1, [lucky, found[1]]), 2)
 
 
 def test_a_strategy_that_is_too_slow_is_said_to_be(strategies, tmp_path):

@@ -15,6 +15,7 @@ from searchitect.strategies.evidence import Evidence, Outcomes, at_least, last_f
 from searchitect.strategies.surrogate import acquisition as scores
 from searchitect.strategies.surrogate.features import Features
 from searchitect.strategies.surrogate.targets import scalarise
+from searchitect.strategies.surrogate.threads import one_thread
 
 Array = NDArray[np.float64]
 ACQUISITIONS = ("thompson", "ucb", "ei")
@@ -60,7 +61,8 @@ class Bananas(Strategy):
         self.draws = self.events = 0
 
     def ask(self, n: int = 1) -> list[Proposal]:
-        return [self._propose() for _ in range(n)]
+        with one_thread():
+            return [self._propose() for _ in range(n)]
 
     def tell(self, trial: Trial) -> None:
         self.events += 1

@@ -20,6 +20,7 @@ from searchitect.strategies.surrogate.fitting import Parameters, fit
 from searchitect.strategies.surrogate.graphs import size
 from searchitect.strategies.surrogate.regression import ROOM, Process
 from searchitect.strategies.surrogate.targets import warp
+from searchitect.strategies.surrogate.threads import one_thread
 from searchitect.strategies.surrogate.weighing import Weighing, draw_weighing, log_improvement
 
 Array = NDArray[np.float64]
@@ -79,7 +80,8 @@ class GaussianProcess(Strategy):
         self.draws = self.events = 0
 
     def ask(self, n: int = 1) -> list[Proposal]:
-        return [self._propose() for _ in range(n)]
+        with one_thread():
+            return [self._propose() for _ in range(n)]
 
     def tell(self, trial: Trial) -> None:
         self.events += 1

@@ -18,6 +18,7 @@ from searchitect.strategies.graph_process import Kernel, likeliest, posterior
 from searchitect.strategies.plan_graph import PlanGraph, plan_graph
 from searchitect.strategies.surrogate import acquisition as scores
 from searchitect.strategies.surrogate.targets import scalarise
+from searchitect.strategies.surrogate.threads import one_thread
 from searchitect.strategies.wl_kernel import Levels, Vector, distances, products, squares
 
 Array = NDArray[np.float64]
@@ -66,7 +67,8 @@ class NasBowl(Strategy):
         self.draws = self.events = 0
 
     def ask(self, n: int = 1) -> list[Proposal]:
-        return [self._propose() for _ in range(n)]
+        with one_thread():
+            return [self._propose() for _ in range(n)]
 
     def tell(self, trial: Trial) -> None:
         self.events += 1

@@ -11,6 +11,7 @@
     regression.Process                            a Gaussian process that grows by rows, its candidates kept up to date
     fitting.fit                                   parameters of its covariance by marginal likelihood
     feasibility.log_probability                   how likely limits are kept and nothing fails
+    threads.one_thread                            linear algebra on one thread while a proposal is made
 
 Numpy and scipy only. Nothing here keeps a generator or a clock: draws come as `seeds.Stream`, state is a fold.
 """
