@@ -10,7 +10,7 @@ import functools
 import hashlib
 import re
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import msgspec
 from markupsafe import Markup
 
 from searchitect.records import goals, thoroughness
-from searchitect.report import accounts, figures, plain, supernet, tables, words
+from searchitect.report import accounts, cells, figures, plain, supernet, tables, words
 from searchitect.report.files import write_atomically
 from searchitect.report.snapshot import Snapshot, clock, read
 
@@ -113,6 +113,7 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
         "winner": words.winner_facts(snapshot),
         "winner_drawing": plain.clean(snapshot.winner.get("drawing") or "", 20_000),
         "winner_decisions": _decision_facts(snapshot),
+        "winner_cells": cells.content(plain.mapping(meta.get("space")).get("json"), _decisions(snapshot)),
         "finalists": finalist_table(snapshot),
         "trials": trial_table(snapshot, marked),
         "trials_total": len(trials),
@@ -207,10 +208,14 @@ def _learning(snapshot: Snapshot, marked: dict[int, str]) -> dict[str, Any]:
     }
 
 
-def _decision_facts(snapshot: Snapshot) -> list[words.Fact]:
+def _decisions(snapshot: Snapshot) -> Mapping[str, Any]:
+    """What was chosen in the winner."""
     chosen = plain.mapping(snapshot.winner.get("architecture"))
-    chosen = plain.mapping(chosen["decisions"]) if isinstance(chosen.get("decisions"), dict) else chosen
-    return [(plain.line(k, 80), plain.show_value(v)) for k, v in list(chosen.items())[:200]]
+    return plain.mapping(chosen["decisions"]) if isinstance(chosen.get("decisions"), dict) else chosen
+
+
+def _decision_facts(snapshot: Snapshot) -> list[words.Fact]:
+    return [(plain.line(k, 80), plain.show_value(v)) for k, v in list(_decisions(snapshot).items())[:200]]
 
 
 def finalist_table(snapshot: Snapshot) -> Table | None:

@@ -10,8 +10,8 @@ import msgspec
 from markupsafe import Markup
 
 from searchitect.records import Epoch
-from searchitect.report import svg
-from searchitect.report.plain import finite, line, show_number
+from searchitect.report import cells, svg
+from searchitect.report.plain import finite, line, mapping, show_number
 from searchitect.report.snapshot import Snapshot
 
 SHOWN = 16  # decisions with a figure
@@ -76,7 +76,7 @@ def gate_figure(gate: Gate) -> Markup:
         places = [(x(float(n)), y(value)) for n, value in zip(gate.epochs, curve, strict=True)]
         parts.append(svg.path(places, f"curve {colour}{strong}", tip))
         parts.append(svg.dot(*places[-1], 2.5, f"mean {colour}", tip))
-        parts.append(svg.text(RIGHT + 8, ends[i] + 3, _clipped(label), "label" if strong else "tick"))
+        parts.append(svg.text(RIGHT + 8, ends[i] + 3, _clipped(label), "label strong" if strong else "tick"))
     spoken = "; ".join(f"{o} {100 * c[-1]:.0f} %" for o, c in zip(gate.options, gate.curves, strict=True))
     return svg.picture(f"{line(gate.name, 60)}: {spoken}", HEIGHT, *parts, width=WIDTH)
 
@@ -120,13 +120,20 @@ def guard_words(found: Sequence[Epoch]) -> str:
     return words + (f" The guard stopped the search: {line(stop, 300)}." if stop else " The guard saw no collapse.")
 
 
+def _has_shares(epoch: Epoch) -> bool:
+    """Whether the method preferred anything: even shares everywhere say that it only trained the supernet."""
+    return any(max(shares) - min(shares) > 1e-6 for shares in epoch.gates.values() if len(shares) > 1)
+
+
 def content(snapshot: Snapshot) -> dict[str, Any]:
     """What the page shows of a supernet; empty where there was none."""
     found = epochs(snapshot)
     shown = gates(found)[:SHOWN]
+    space = mapping(snapshot.meta.get("space")).get("json")
     return {
         "supernet_epochs": len(found),
         "supernet_figures": [(line(gate.name, 60), gate_figure(gate)) for gate in shown],
         "supernet_more": max(0, len(gates(found)) - SHOWN),
         "supernet_words": guard_words(found),
+        "supernet_cells": cells.content(space, found[-1].derived) if found and _has_shares(found[-1]) else [],
     }

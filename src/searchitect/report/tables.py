@@ -59,7 +59,8 @@ def progress_curve(
 ) -> list[Progress]:
     """The incumbent over trials and over time by the first goal, one curve for each fidelity.
 
-    Trials count in the order in which they ended; failed, pruned and reused ones count as ended too.
+    Trials count in the order in which they ended; failed, pruned and reused ones count as ended too. Those with
+    inherited weights are one curve, whatever epoch of the supernet the weights are of.
     `clock` turns UTC seconds into seconds of the search. The most thorough fidelity comes first.
     """
     goal = next(iter(goals(objectives)), None)
@@ -76,13 +77,18 @@ def progress_curve(
         loss = usable(trial, objectives)
         if loss is not None:
             point = Point(trial.number, position, seconds, trial.value(goal.metric) or 0.0)
-            groups.setdefault(trial.proposal.fidelity, []).append((loss, point))
+            groups.setdefault(_measured_with(trial.proposal.fidelity), []).append((loss, point))
     return [
         Progress(
             fidelity, goal.metric, goal.direction, tuple(p for _, p in rows), _improvements(rows), len(order), seconds
         )
         for fidelity, rows in sorted(groups.items(), key=lambda pair: thoroughness(pair[0]), reverse=True)
     ]
+
+
+def _measured_with(fidelity: Fidelity) -> Fidelity:
+    """What values may be joined in one line: a supernet's go on from epoch to epoch."""
+    return Fidelity("inherited", 0) if fidelity.kind == "inherited" else fidelity
 
 
 def _improvements(rows: Sequence[tuple[tuple[float, ...], Point]]) -> tuple[Point, ...]:
