@@ -204,9 +204,16 @@ class StrategyContract:
             setting.space.validate(strategy.ask(1)[0].architecture)
 
     def test_limits_known_beforehand_are_respected(self) -> None:
-        setting = self.setting(feasible=lambda a: a.decisions.get("width") != 32)
-        _, trials = self.drive(self.make(setting), setting, self.rounds)
-        assert all(t.proposal.architecture.decisions.get("width") != 32 for t in trials)
+        """No convolution of 32 channels, which one draw in three would have."""
+
+        def fits(architecture: Architecture) -> bool:
+            return not any(name.endswith("width") and value == 32 for name, value in architecture.decisions.items())
+
+        setting = self.setting(feasible=fits)
+        broken = sum(not fits(setting.space.sample(number)) for number in range(100))
+        assert 20 < broken < 60
+        _, trials = self.drive(self.make(setting), setting, self.rounds, workers=2)
+        assert all(fits(t.proposal.architecture) for t in trials)
 
     def test_an_empty_space_is_an_error_not_a_hang(self) -> None:
         assert "almost empty" in self.refusal(self.make(self.setting(feasible=lambda _: False)))
