@@ -23,16 +23,36 @@ _NAMES = (
 _SIGNALS = [getattr(signal, name) for name in _NAMES.split() if hasattr(signal, name)]
 
 
+class Remembered:
+    """The process-wide state as it was when this was made."""
+
+    def __init__(self) -> None:
+        self._loaded = _loaded()
+        self._undo = [*_process(), *_torch(), *_randomness()]
+
+    def restore(self) -> None:
+        """Bring it back, as often as wanted."""
+        for step in self._undo:
+            with suppress(Exception):  # one that cannot be undone must not keep the others
+                step()
+
+    def complete(self) -> bool:
+        """Whether no module has been imported since then that has a state of its own."""
+        return self._loaded == _loaded()
+
+
 @contextmanager
 def restored() -> Iterator[None]:
     """Whatever the block does to the process-wide state is undone, also when it raises."""
-    undo = [*_process(), *_torch(), *_randomness()]
+    before = Remembered()
     try:
         yield
     finally:
-        for step in undo:
-            with suppress(Exception):  # one that cannot be undone must not keep the others
-                step()
+        before.restore()
+
+
+def _loaded() -> tuple[bool, bool]:
+    return "numpy.random" in sys.modules, "torch" in sys.modules
 
 
 def _process() -> list[Callable[[], None]]:

@@ -27,9 +27,9 @@ import msgspec
 
 from searchitect.executors import system
 from searchitect.executors.base import Context, Function
-from searchitect.executors.isolation import restored
+from searchitect.executors.isolation import Remembered
 from searchitect.executors.shipping import unpack_function
-from searchitect.executors.task import drop_empty_log, log_stream, open_log, run
+from searchitect.executors.task import Outcome, drop_empty_log, log_stream, open_log, run
 from searchitect.executors.wire import Frames, pack, receive
 
 _GROWTH_MB = 1024.0  # a worker that has grown by so much is replaced
@@ -157,14 +157,17 @@ def work(sock: socket.socket, slot: int, settings: Settings, function: Function,
     link = Link(sock)
     link.send(["ready", os.getpid()], wait=True)
     base_mb, threads = system.memory_mb(), threading.active_count()
-    done = 0
+    done, before = 0, Remembered()
     while True:
         _, ticket, attempt, limit, stopped, payload = link.next_task()
         if stopped:
             link.stopped.add(ticket)
+        if not before.complete():
+            before = Remembered()
         clock.set(slot, limit)
         outcome = _run(function, payload, WorkerContext(link, ticket, attempt, settings, device), ticket, settings)
         clock.set(slot, None)
+        _clean_up(before, settings, ticket)
         link.stopped.clear()
         done += 1
         last = (
@@ -181,8 +184,8 @@ def work(sock: socket.socket, slot: int, settings: Settings, function: Function,
             gc.collect()  # a traceback keeps a whole network alive
 
 
-def _run(function: Function, payload: dict[str, Any], context: Context, ticket: int, settings: Settings) -> Any:
-    """One task with its output in its log, its process state undone and its children ended."""
+def _run(function: Function, payload: dict[str, Any], context: Context, ticket: int, settings: Settings) -> Outcome:
+    """One task with its output in its log."""
     descriptor = open_log(context.folder, ticket)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
@@ -190,19 +193,23 @@ def _run(function: Function, payload: dict[str, Any], context: Context, ticket: 
     system.forget_peak()
     limits = "" if settings.memory_mb is None else f", limit {settings.memory_mb:g} MB over an idle worker"
     output = log_stream(1, int(settings.log_mb * 1e6))
-    with restored():
-        sys.stdout = sys.stderr = output
-        outcome = run(function, payload, context, limits)
-        with suppress(Exception):
-            output.flush()
+    sys.stdout = sys.stderr = output
+    outcome = run(function, payload, context, limits)
+    with suppress(Exception):
+        output.flush()
+    return outcome
+
+
+def _clean_up(before: Remembered, settings: Settings, ticket: int) -> None:
+    """After a task: its process state undone, its children ended, its log closed."""
+    before.restore()
     if system.has_children():
         system.end_children(_spared())
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
     os.close(nowhere)
-    drop_empty_log(context.folder, ticket)
-    return outcome
+    drop_empty_log(None if settings.folder is None else Path(settings.folder), ticket)
 
 
 def _spared() -> list[int]:

@@ -61,11 +61,10 @@ def build_plan(
     x = None if sample is None else _example(sample)
     maker = _Maker(targets or {}, outputs)
     try:
-        if x is not None:
-            _fits(plan, tuple(x.shape[1:]))
+        known = x is not None and _fits(plan, tuple(x.shape[1:]))
         with seeded_torch(seed):
             module: nn.Module = maker.make(plan)
-            if x is not None:
+            if x is not None and (not known or any(map(_unsized, module.modules()))):
                 _dry_run(module, x, maker, plan)
     except RecursionError:
         raise BuildError(f"{place(plan)}: nested too deeply to be built") from None
@@ -101,8 +100,11 @@ class _Unknown(Exception):
     """A module that no cost table knows stands in the way."""
 
 
-def _fits(plan: Plan, shape: Shape) -> None:
-    """Raise BuildError where the cost tables see that a layer does not fit, before anything is made."""
+def _fits(plan: Plan, shape: Shape) -> bool:
+    """Whether the cost tables know all layers, which then fit: a dry run would find nothing.
+
+    Raises BuildError where they see that a layer does not fit, before anything is made.
+    """
 
     def unknown(_plan: Plan, _shape: Shape) -> Part:
         raise _Unknown
@@ -110,7 +112,8 @@ def _fits(plan: Plan, shape: Shape) -> None:
     try:
         Walk(LAYER_COSTS | BLOCK_COSTS, unknown)(plan, shape)
     except _Unknown:
-        return  # from there on the dry run decides
+        return False  # from there on the dry run decides
+    return True
 
 
 class _Maker:
