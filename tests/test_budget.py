@@ -73,6 +73,13 @@ def test_a_longer_budget_never_buys_less():
     assert all(a.final_epochs <= b.final_epochs for a, b in itertools.pairwise(plans))
 
 
+def test_without_final_trainings_the_search_has_all_the_time():
+    found, with_them = (budget.choose(100, 5, 1.0, 1.0, 60, 2, seeds) for seeds in (0, 3))
+    assert found.reserve == budget.REPORT_SECONDS < with_them.reserve
+    assert found.epochs == int((95 - budget.REPORT_SECONDS) * 2 / budget.TRIALS) > with_them.epochs
+    assert budget.reserve_for([1.0, 2.0], 1.0, 60, 2, 0) == budget.REPORT_SECONDS
+
+
 def test_the_reserve_follows_what_candidates_cost():
     base = budget.reserve_for([1.0, 1.0, 1.0], 1.0, 10, 2, 3)
     twice = budget.reserve_for([2.0, 2.0, 2.0], 2.0, 10, 2, 3)

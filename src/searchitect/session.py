@@ -157,7 +157,8 @@ class Session:
         total = settings.budget_seconds
         if total is None or prepared.data is None:
             epochs = (None if self.method else settings.epochs) or prepared.full_epochs
-            found = budget.Fidelities(epochs, 1.0, epochs, 0.0 if total is None else 0.3 * total)
+            reserve = 0.3 * total if total is not None and settings.finalize else 0.0
+            found = budget.Fidelities(epochs, 1.0, epochs, reserve)
         else:
             self.observer.progress(Progress("probe", text="measuring what an epoch costs here", elapsed=self.elapsed))
             self.candidate_epoch, self.baseline_epoch = seconds_per_epoch(prepared, executor, interrupts)
@@ -165,7 +166,7 @@ class Session:
                 return None
             found = budget.choose(
                 total, self.elapsed, self.candidate_epoch, self.baseline_epoch, prepared.full_epochs, prepared.workers,
-                settings.seeds, None if self.method else settings.epochs, self._full_trials(),
+                self._final_seeds(), None if self.method else settings.epochs, self._full_trials(),
             )  # fmt: skip
         evaluator = dict(self.store.meta["evaluator"]) | {"epochs": found.epochs}
         self.store.set_meta(
@@ -173,6 +174,10 @@ class Session:
             candidate_epoch=self.candidate_epoch, evaluator=evaluator,
         )  # fmt: skip
         return found
+
+    def _final_seeds(self) -> int:
+        """Trainings of each finalist after the search; nothing needs to be kept back for none."""
+        return self.settings.seeds if self.settings.finalize else 0
 
     def _full_trials(self) -> int:
         """How many full trainings a search by this strategy should be able to afford."""
@@ -267,7 +272,7 @@ class Session:
         per_epoch = [epoch_seconds(trial) for trial in top if trial.state is State.DONE]
         baseline = self.baseline_epoch or max(per_epoch)
         reserve = budget.reserve_for(
-            per_epoch, baseline, fidelities.final_epochs, self.prepared.workers, self.settings.seeds, len(per_epoch)
+            per_epoch, baseline, fidelities.final_epochs, self.prepared.workers, self._final_seeds(), len(per_epoch)
         )
         loop.limits.reserve = min(reserve, budget.FINAL_SHARE * (self.settings.budget_seconds or 0.0))
         loop.limits.deadline = self.end - loop.limits.reserve
