@@ -22,7 +22,11 @@ from searchitect.report.plain import clean, number, show_number
 from searchitect.report.svg import tag
 
 PLACES = 60  # points of a curve
-SHOWN = 50  # a curve begins at this part of its end; before there is little but noise
+SHOWN = 20  # a curve begins at this part of its end; before there is little but noise
+KEY = (
+    "Score: mean ± standard deviation at the end. Regret: the mean at the end, then after so many evaluations. CPU ms: "
+    "for one proposal."
+)
 EXTRA = """
 .band { fill: var(--c); fill-opacity: 0.15; stroke: none; } .dashed { stroke-dasharray: 5 3; }
 .joined { stroke: var(--ink); stroke-width: 3.5; stroke-linecap: round; } .stem { stroke: var(--soft); }
@@ -72,7 +76,7 @@ def _section(plan: Plan, traces: Sequence[Trace], table: Mapping[str, Any]) -> M
         drawn.append(_figure(plan, traces, name, "seconds"))
     parts.append(_legend([e.shown for e in plan.entries]))
     parts.append(tag("div", *(d for d in drawn if d), class_="columns"))
-    parts.append(_scores(table))
+    parts += [tag("p", KEY, class_="meta"), _scores(table)]
     for place, read_out in enumerate(table["strategies"][0]["read_out"]):
         parts += [tag("h2", f"The same architectures in {clean(read_out['table'])}"), _scores(table, place)]
     if table["tests"]:
@@ -109,16 +113,18 @@ def _legend(names: Sequence[str]) -> Markup:
 
 
 def _scores(table: Mapping[str, Any], place: int | None = None) -> Markup:
-    """Scores and regrets at the end and at the common points; of a read-out, where its place is given."""
+    """Scores and regrets at the end, regrets at the common points, CPU ms per proposal; of a read-out, where its
+    place is given."""
     rows, strategies = [], table["strategies"]
     points = [p for p in strategies[0]["at"] if all(p in s["at"] for s in strategies)]
     for s in strategies:
         judged = s if place is None else s["read_out"][place]
         score, regret = judged["end"]["score"], judged["end"]["regret"]
-        cells = [clean(s["label"], 60), show_number(number(s["evaluations"]["mean"])), _pm(score), _pm(regret)]
+        cells = [clean(s["label"], 60), show_number(number(s["evaluations"]["mean"])), _pm(score)]
+        cells += [show_number(number(regret["mean"]))]  # its deviation is that of the score
         cells += [show_number(number(judged["at"][p]["regret"]["mean"])) for p in points]
         rows.append([*cells, show_number(number(s["cpu_ms_per_proposal"]))])
-    head = ["strategy", "evaluations", "score", "regret", *(f"regret at {p}" for p in points), "CPU ms per proposal"]
+    head = ["strategy", "evaluations", "score", "regret", *(f"at {p}" for p in points), "CPU ms"]
     return _table(head, rows)
 
 
