@@ -10,6 +10,7 @@ from torch import nn
 
 from searchitect import Settings, Study, lazy, one_of, resume, search
 from searchitect.errors import ArchitectureError, DataError, SpaceError, StorageError, UsageError
+from searchitect.observer import Observer
 from searchitect.preparing import Given, prepare
 from searchitect.records import State
 from searchitect.space import OUTPUTS, Architecture, Space
@@ -104,7 +105,14 @@ def test_it_goes_on_with_more_trials_and_what_was_enqueued(copy):
     tried = {tuple(sorted(t.architecture.decisions.items())) for t in copy.trials}
     new = next(a for a in copy.space.enumerate() if tuple(sorted(a.decisions.items())) not in tried)
     copy.enqueue(new)
-    longer = resume(copy.path, trials=6)
+    said = []
+
+    class Ear(Observer):
+        def plan(self, facts):
+            said.append((facts["objectives"], facts["trials_limit"]))
+
+    longer = resume(copy.path, trials=6, observer=Ear())
+    assert said == [(["accuracy"], 6)]
     assert longer.trials[4].architecture == new or any(t.architecture == new for t in longer.trials[4:])
     assert sum(t.source is None for t in longer.trials) == 6
     before = {t.number: (t.architecture, t.value("accuracy")) for t in copy.trials}

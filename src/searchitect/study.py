@@ -99,6 +99,7 @@ def resume(
             settings=dict(meta["settings"]) | {k: v for k, v in changes.items() if v is not None and k not in CODE},
         )  # fmt: skip
         watcher = Announcer(observer or Observer())
+        watcher.plan(dict(store.meta))
         for text in notes:
             store.note("resume", {"text": text})
             watcher.message(text)
