@@ -82,7 +82,7 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What comes back: named numbers, the whole curve, and what it cost. `stopped`: ended before its last epoch.
+    """What comes back: named numbers, the whole curve, and what it cost. `stopped`: cut short.
 
     Where a training was continued, `seconds` and `epochs` are those of this task alone.
     """

@@ -40,8 +40,8 @@ class FitResult:
     """`curve` has one mapping an epoch: epoch (from 1), train_loss, lr, and the metrics on the evaluation part.
 
     `metrics` are those of the weights that the model has now, `spent` the seconds of training and scoring for each
-    entry, over all sessions, `stopped` whether it ended before its last epoch, `resumed` how many epochs were in the
-    checkpoint.
+    entry, over all sessions, `stopped` whether a deadline or `should_stop` ended it before its last epoch (the early
+    stop of its own recipe does not count), `resumed` how many epochs were in the checkpoint.
     """
 
     curve: tuple[dict[str, float], ...]
@@ -165,10 +165,10 @@ def _layout(model: nn.Module, layout: torch.memory_format) -> None:
 def _train(
     run: _Run, report: Callable[[int, dict[str, float]], None] | None, checkpoint: Path | None, save_every: int
 ) -> bool:
-    """All epochs that are left. Whether they ended early."""
+    """All epochs that are left. Whether they were cut short, by other than the recipe."""
     spent = 0.0
-    if len(run.curve) < run.epochs and _out_of_patience(run):
-        return True
+    if _out_of_patience(run):
+        return False
     for epoch in range(len(run.curve) + 1, run.epochs + 1):
         begun = time.monotonic()
         if spent and begun + spent > run.deadline:
@@ -187,7 +187,11 @@ def _train(
             _save(run, checkpoint)
         if report is not None:
             report(epoch, dict(entry))
-        if share < 1.0 or (not last and (_out_of_patience(run) or run.should_stop())):
+        if share < 1.0:
+            return True
+        if last or _out_of_patience(run):
+            return False
+        if run.should_stop():
             return True
     return False
 
