@@ -9,8 +9,9 @@ from searchitect.evaluators import InheritedEvaluator
 from searchitect.records import Epoch
 from searchitect.report.page import render
 from searchitect.report.snapshot import read
-from searchitect.report.supernet import epochs, gates, guard_words
+from searchitect.report.supernet import epochs, gates, guard_words, ranking_words
 from searchitect.sharing import METHODS
+from searchitect.sharing.ranking import agreement
 from searchitect.spaces import nb201
 from searchitect.store import Store
 
@@ -116,6 +117,8 @@ def test_the_table_of_gates_is_what_was_stored(tmp_path):
         ("mlp", {}, "width"),  # widths change the shape of what would be added up
         (None, {"nonsense": 1}, "nonsense"),
         (None, {"order": 3}, "order"),
+        (None, {"ranking": 2}, "4 or more"),
+        (None, {"ranking": True}, "4 or more"),
     ],
 )
 def test_what_cannot_be_shared_is_refused_before_anything_is_written(tmp_path, space, options, words):
@@ -142,6 +145,37 @@ def test_every_method_has_a_strategy_beside_it():
         assert passes.inner_strategy(name, {})[0] in ("random", "regularized-evolution")
     assert not passes.shares_weights("random")
     assert passes.inner_strategy("spos", {"inner": "nsga2"}) == ("nsga2", {})
+
+
+def test_the_hand_made_network_is_measured_though_the_time_is_over(tmp_path, monkeypatch):
+    def long(self, loop):
+        stopped = epochs_of(self, loop)
+        loop.limits.deadline = loop.clock() - 1.0
+        return stopped
+
+    epochs_of = passes.Passes._epochs
+    monkeypatch.setattr(passes.Passes, "_epochs", long)
+    search(tiny(), strategy="darts", epochs=1, budget="10m", finalize=False, path=tmp_path / "s", **SMALL)
+    (hand_made,) = [t for t in stored(tmp_path / "s")[1] if t.proposal.origin == "enqueued"]
+    assert hand_made.value("accuracy") is not None
+
+
+def test_ranking_compares_inherited_weights_with_short_trainings(tmp_path):
+    options = {"ranking": 4}
+    search(tiny(), strategy="gdas", strategy_options=options, epochs=1, finalize=False, path=tmp_path / "s", **SMALL)
+    with Store.open(tmp_path / "s") as store:
+        (note,) = store.notes("ranking")
+        body, trials = note.body, store.trials()
+    assert body["n"] == len(body["pairs"]) == 4
+    assert body["epochs"] == passes.RANKED_EPOCHS
+    found = agreement([a for a, _ in body["pairs"]], [b for _, b in body["pairs"]], seed=3)
+    assert (body["tau"], body["low"], body["high"]) == (found.tau, found.low, found.high)
+    assert len(trials) == 2  # what was derived and the hand-made network: the ranked ones are no trials
+    snapshot = read(tmp_path / "s")
+    assert ranking_words(snapshot).startswith("4 random networks were ranked by their accuracy with inherited weights")
+    assert "Kendall&#39;s τ is" in render(snapshot)
+    resume(tmp_path / "s", space=tiny(), executor="serial", finalize=False)
+    assert sum(note.kind == "ranking" for note in read(tmp_path / "s").notes) == 1
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,9 @@ from searchitect.observer import Announcer, Progress
 from searchitect.preparing import Prepared
 from searchitect.records import Epoch, Fidelity, Measurement, Proposal, Trial, goals
 from searchitect.report.plain import show_metric
-from searchitect.seeds import derive
+from searchitect.seeds import derive, stream
 from searchitect.sharing import METHODS
+from searchitect.sharing.ranking import LEAST, agreement
 from searchitect.tasks import failure_line, run_tasks
 
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ log = logging.getLogger(__name__)
 
 FOLDER = "supernet"  # in the study's checkpoints
 SEARCHED = ("spos", "fairnas")  # methods whose supernet says nothing of its own
-FOLLOWED = ("inner", "inner_options")  # options of the search over inherited weights
+OURS = ("inner", "inner_options", "ranking")  # options of the study, not of the method
 SUPERNET_SHARE = 0.6  # of the search, where another search over inherited weights follows
 MOST_EPOCHS, LEAST_EPOCHS = 50, 3
 USUAL_TRIALS = 100  # of the search over inherited weights, without a budget
+MEASURED_IN = 5.0  # seconds at most for the hand-made network with inherited weights, beyond the end of the search
+RANKED_EPOCHS = 5  # at most, of the short trainings that inherited weights are compared with
 
 
 def shares_weights(strategy: str) -> bool:
@@ -64,7 +67,9 @@ def inner_strategy(name: str, options: dict[str, Any]) -> tuple[str, dict[str, A
 
 def check(prepared: Prepared, name: str, options: dict[str, Any]) -> None:
     """Raises UsageError when the method cannot share this space, or nothing is known to train on."""
-    evaluator = prepared.evaluator
+    evaluator, ranked = prepared.evaluator, options.get("ranking", 0)
+    if isinstance(ranked, bool) or not isinstance(ranked, int) or not (ranked == 0 or ranked >= LEAST):
+        raise UsageError(f"ranking={ranked!r}: write how many networks are ranked, {LEAST} or more, or 0 for none")
     if not isinstance(evaluator, TrainEvaluator):
         raise UsageError(
             f"strategy {name!r} trains a supernet itself, so it needs data; with evaluate= take another strategy"
@@ -72,14 +77,14 @@ def check(prepared: Prepared, name: str, options: dict[str, Any]) -> None:
     from searchitect.sharing import Start, SupernetSearch
 
     data = evaluator.data("train")
-    own = {k: v for k, v in options.items() if k not in FOLLOWED}
+    own = {k: v for k, v in options.items() if k not in OURS}
     SupernetSearch(name, Start(prepared.space, data.sample, data.outputs, 0, 1, evaluator.recipe, own), data)
 
 
 def evaluator_of(prepared: Prepared, name: str, options: dict[str, Any]) -> InheritedEvaluator:
     """What runs in the workers."""
     assert isinstance(prepared.evaluator, TrainEvaluator)
-    own = {k: v for k, v in options.items() if k not in FOLLOWED}
+    own = {k: v for k, v in options.items() if k not in OURS}
     seed = derive(prepared.settings.seed, "supernet")
     return InheritedEvaluator(prepared.evaluator, name, own, seed, prepared.objectives)
 
@@ -92,6 +97,7 @@ class Passes:
         self.store = session.store
         self.folder = session.checkpoints / FOLDER
         self.announcer = Announcer(session.observer)
+        self.ranked = int(self.store.meta["strategy"]["options"].get("ranking", 0))
 
     # -- plan ----------------------------------------------------------------------------------------
 
@@ -110,6 +116,7 @@ class Passes:
             if self.interrupts():
                 return False
             each = max(self._outcome(outcome).seconds, 1e-3)
+            seconds -= self._ranking_seconds()
             share = SUPERNET_SHARE if self.method in SEARCHED else 1.0
             facts = {"epochs": min(max(int(share * seconds / each), LEAST_EPOCHS), MOST_EPOCHS), "seconds": each}
         self.store.set_meta(supernet=facts)
@@ -119,9 +126,12 @@ class Passes:
 
     def search(self, loop: Loop) -> str:
         """The epochs, then the trials over inherited weights. Returns why it ended, as `Loop.run` does."""
+        if loop.limits.deadline is not None:
+            loop.limits.deadline -= self._ranking_seconds()
         stopped = self._epochs(loop)
         if stopped == "interrupted":
             return stopped
+        self._rank(loop)
         settings, baseline = self.session.settings, self.session.prepared.baseline_architecture
         planned = int(self.store.meta["supernet"]["epochs"])
         last = Fidelity("inherited", planned if self.method in SEARCHED else self.last())
@@ -134,6 +144,8 @@ class Passes:
             loop.limits.trials = loop.measured + len(loop.ready)
             if not loop.ready:
                 return stopped
+            if loop.limits.deadline is not None:  # the hand-made network must be among the finalists
+                loop.limits.deadline = max(loop.limits.deadline, loop.clock() + MEASURED_IN)
         ended = loop.run()
         return ended if self.method in SEARCHED or ended == "interrupted" else stopped
 
@@ -163,7 +175,7 @@ class Passes:
             self._keep(loop, epoch, outcome)
             self._show(loop, epoch, total)
             done.append(epoch)
-        return "guard" if done and done[-1].stop else "trials"
+        return "guard" if done and done[-1].stop else "epochs"
 
     def _keep(self, loop: Loop, epoch: Epoch, outcome: Outcome) -> None:
         """The epoch as a note; what a gradient method derived from it as a trial; both or neither."""
@@ -179,10 +191,53 @@ class Passes:
         goal = next(iter(goals(self.session.prepared.objectives))).metric
         if self.method not in SEARCHED and goal in epoch.metrics:
             text += f", derived {goal} {show_metric(goal, epoch.metrics[goal])}"
-        left = None if loop.limits.deadline is None else max(0.0, loop.limits.deadline - loop.clock())
-        self.announcer.progress(Progress("search", elapsed=self.session.elapsed, left=left, text=text))
+        self._tell(loop, text)
         if epoch.stop:
             self.announcer.message(f"the guard ended the search: {epoch.stop}")
+
+    # -- are inherited weights to be trusted? --------------------------------------------------------
+
+    def _ranking_seconds(self) -> float:
+        """What the short trainings take; nothing where none are wanted, or they were done before."""
+        if self.store.notes("ranking"):
+            return 0.0
+        return self.ranked * self._short() * self.session.candidate_epoch / self.session.prepared.workers
+
+    def _short(self) -> int:
+        return min(int(self.store.meta["fidelities"]["final_epochs"]), RANKED_EPOCHS)
+
+    def _rank(self, loop: Loop) -> None:
+        """Compare the order of random architectures by inherited weights with that after short trainings: a note."""
+        if not self.ranked or self.store.notes("ranking"):
+            return
+        self._tell(loop, f"ranking {self.ranked} random networks, by inherited weights and by training")
+        seed, feasible = self.session.settings.seed, self.session.prepared.feasible
+        drawn = (loop.space.sample(stream(seed, i, "ranking")) for i in range(20 * self.ranked))
+        chosen = list(dict.fromkeys(a for a in drawn if feasible(a)))[: self.ranked]
+        planned, short = int(self.store.meta["supernet"]["epochs"]), self._short()
+        tasks = [
+            Task(-1, a.decisions, derive(seed, "ranking", i), self.last(), supernet=str(self.folder), horizon=planned)
+            for i, a in enumerate(chosen)
+        ] + [Task(-1, a.decisions, derive(seed, "ranking", i), short) for i, a in enumerate(chosen)]
+        answers = run_tasks(
+            self.executor, tasks, interrupt=self.interrupts, time_limit=self.session.settings.time_limit
+        )  # fmt: skip
+        if self.interrupts():
+            return
+        metric = goals(self.session.prepared.objectives)[0].metric
+        both = zip(answers[: len(chosen)], answers[len(chosen) :], strict=True)
+        pairs = [
+            (a.metrics[metric], b.metrics[metric]) for a, b in both
+            if isinstance(a, Outcome) and isinstance(b, Outcome) and metric in a.metrics and metric in b.metrics
+        ]  # fmt: skip
+        facts: dict[str, Any] = {"metric": metric, "epochs": short, "pairs": [list(pair) for pair in pairs]}
+        if len(pairs) >= LEAST:
+            facts |= msgspec.to_builtins(agreement([a for a, _ in pairs], [b for _, b in pairs], seed=seed))
+        self.store.note("ranking", facts)
+
+    def _tell(self, loop: Loop, text: str) -> None:
+        left = None if loop.limits.deadline is None else max(0.0, loop.limits.deadline - loop.clock())
+        self.announcer.progress(Progress("search", elapsed=self.session.elapsed, left=left, text=text))
 
     def last(self) -> int:
         """The number of the last epoch."""

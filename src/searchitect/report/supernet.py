@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from searchitect.records import Epoch
 from searchitect.report import cells, svg
-from searchitect.report.plain import finite, line, mapping, show_number
+from searchitect.report.plain import finite, line, mapping, plural, show_number, whole
 from searchitect.report.snapshot import Snapshot
 
 SHOWN = 16  # decisions with a figure
@@ -120,6 +120,24 @@ def guard_words(found: Sequence[Epoch]) -> str:
     return words + (f" The guard stopped the search: {line(stop, 300)}." if stop else " The guard saw no collapse.")
 
 
+def ranking_words(snapshot: Snapshot) -> str:
+    """How well inherited weights ranked random networks; "" where nobody asked."""
+    body = next((mapping(note.body) for note in reversed(snapshot.notes) if note.kind == "ranking"), {})
+    tau, low, high = (finite(body.get(name)) for name in ("tau", "low", "high"))
+    n, epochs, metric = whole(body.get("n")), whole(body.get("epochs")), line(body.get("metric") or "", 40)
+    if tau is None or low is None or high is None or not n or not epochs:
+        return ""
+    if low > 0:
+        meaning = "Inherited weights ranked them better than chance."
+    else:
+        meaning = "Whether inherited weights rank better than chance cannot be told."
+    return (
+        f"{n:,} random networks were ranked by their {metric} with inherited weights, and after "
+        f"{plural(epochs, 'epoch')} of training from scratch: Kendall's τ is {show_number(tau)} (95 % interval "
+        f"{show_number(low)} to {show_number(high)}; 1 is the same order, 0 none). {meaning}"
+    )
+
+
 def _has_shares(epoch: Epoch) -> bool:
     """Whether the method preferred anything: even shares everywhere say that it only trained the supernet."""
     return any(max(shares) - min(shares) > 1e-6 for shares in epoch.gates.values() if len(shares) > 1)
@@ -135,5 +153,6 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
         "supernet_figures": [(line(gate.name, 60), gate_figure(gate)) for gate in shown],
         "supernet_more": max(0, len(gates(found)) - SHOWN),
         "supernet_words": guard_words(found),
+        "supernet_ranking": ranking_words(snapshot),
         "supernet_cells": cells.content(space, found[-1].derived) if found and _has_shares(found[-1]) else [],
     }

@@ -36,6 +36,8 @@ STOPPED = {
     "trials": "the number of trials was reached",
     "exhausted": "every architecture of the space had been tried",
     "interrupted": "it was interrupted",
+    "epochs": "all epochs of the supernet were done",
+    "guard": "the guard against collapse ended it",
 }
 Tone = Literal["better", "worse", "unclear", "waiting", "failed"]
 Fact = tuple[str, str]
