@@ -20,6 +20,7 @@ import argparse
 import inspect
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,27 +130,35 @@ def reached(cell: Cell, point: int | None) -> bool:
     return bool(cell.traces) and (point is None or most is None or point <= most)
 
 
-def at_floor(cell: Cell, point: int) -> bool:
-    """Whether half of the searches hold the best architecture by the signal: no search can be much better."""
+def signal_regrets(cell: Cell, point: int | None) -> np.ndarray:
+    """How far the best by the signal is from the best signal in the table (its full fidelity), for each search."""
     plan = plan_of(cell.label, cell.strategy, 1)
     table = load_table(plan.tables[0])
-    signal = table.reading(table.objectives(plan.objectives)).levels[-1].values[0][1]
-    sign = 1.0 if table.objectives(plan.objectives)[0].direction == "max" else -1.0
-    best = max(sign * v for v in signal if v == v)
-    held = [(row := t.row(point)) >= 0 and sign * signal[row] >= best for t in cell.traces]
-    return 2 * sum(held) >= len(held)
+    aims = table.objectives(plan.objectives)
+    signal = np.append(np.array(table.reading(aims).levels[-1].values[0][1], dtype=np.float64), np.nan)
+    signal *= 1.0 if aims[0].direction == "max" else -1.0
+    rows = [t.row(point) for t in sorted(cell.traces, key=lambda t: t.seed)]
+    return np.asarray(np.nanmax(signal) - signal[rows])
+
+
+def at_floor(cell: Cell, point: int) -> bool:
+    """Whether half of the searches hold the best architecture by the signal: no search can be much better."""
+    return float(np.mean(signal_regrets(cell, point) <= 0.0)) >= 0.5
 
 
 def table_of(label: str, points: tuple[int | None, ...]) -> list[dict[str, Any]]:
     """One row for each strategy: summaries at the points, and who is better than the references at each."""
     cells = cells_of(label)
     rows = []
-    tests = {point: {r: against(cells, r, point) for r in REFERENCES if r in cells} for point in points}
+    known = [(point, r) for point in points for r in REFERENCES if r in cells]
+    tests = {key: against(cells, key[1], key[0], regrets) for key in known}
+    seen = {key: against(cells, key[1], key[0], signal_regrets) for key in known}
     for name, cell in cells.items():
         row: dict[str, Any] = {"strategy": name, "searches": len(cell.traces), "cpu_seconds": cell.cpu, "at": {}}
         for point in (p for p in points if reached(cell, p)):
             numbers = msgspec.to_builtins(stats.summary(regrets(cell, point)))
-            numbers["against"] = {r: found[name] for r, found in tests[point].items() if name in found}
+            numbers["against"] = {r: found[name] for (p, r), found in tests.items() if p == point and name in found}
+            numbers["signal"] = {r: found[name] for (p, r), found in seen.items() if p == point and name in found}
             if name == "optuna-tpe" and point is not None:
                 numbers["at_floor"] = at_floor(cell, point)
             row["at"][str(point or "end")] = numbers
@@ -157,9 +166,11 @@ def table_of(label: str, points: tuple[int | None, ...]) -> list[dict[str, Any]]
     return rows
 
 
-def against(cells: dict[str, Cell], reference: str, point: int | None) -> dict[str, Any]:
+def against(
+    cells: dict[str, Cell], reference: str, point: int | None, judge: Callable[[Cell, int | None], np.ndarray]
+) -> dict[str, Any]:
     """Paired tests of each strategy against one, over the seeds that both have."""
-    known = {name: regrets(cell, point) for name, cell in cells.items() if reached(cell, point)}
+    known = {name: judge(cell, point) for name, cell in cells.items() if reached(cell, point)}
     if reference not in known:
         return {}
     longest = max(len(values) for values in known.values())
@@ -264,31 +275,33 @@ def _counts(found: dict[str, Any]) -> list[str]:
     """On how many tables each strategy is better, equal, worse; against TPE also where it is not at its floor."""
     lines = [f"`auto` chooses {' or '.join(sorted(choices()))} with the default options on all of these tables.", ""]
     names = {row["strategy"]: None for rows in found.values() for row in rows}
-    for reference in REFERENCES:
-        head = f"## Against {reference}: better / no difference / worse, in so many of {len(found)} settings"
+    for reference, by, what in ((r, by, what) for r in REFERENCES for by, what in JUDGED.items()):
+        head = f"## Against {reference} by {what}: better / no difference / worse, of {len(found)} settings"
         lines += [head, "", f"| strategy | {' | '.join(map(str, POINTS))} |", "|---|" + "---|" * len(POINTS)]
         for name in names:
             if name != reference:
-                shown = [_words(found, name, reference, str(point)) for point in POINTS]
+                shown = [_words(found, name, (reference, by), str(point)) for point in POINTS]
                 lines.append(f"| {name} | {' | '.join(shown)} |")
         lines.append("")
     return [*lines, FLOOR, ""]
 
 
+JUDGED = {"against": "the score", "signal": "the signal that they see"}
 FLOOR = (
     "In brackets: the same where TPE is not at its floor. It is there where half of its searches hold the architecture "
-    "with the best signal, so that nothing is left to find."
+    "with the best signal, so that nothing is left to find. Whoever finds the best signal sooner can be worse by the "
+    "score, where that architecture is not the best by the score."
 )
 
 
-def _words(found: dict[str, Any], name: str, reference: str, point: str) -> str:
-    words, open_ = [], []
+def _words(found: dict[str, Any], name: str, against: tuple[str, str], point: str) -> str:
+    (reference, by), words, open_ = against, [], []
     for rows in found.values():
-        by_name = {row["strategy"]: row["at"].get(point) for row in rows}
-        if not by_name.get(name) or reference not in by_name[name]["against"]:
+        at = {row["strategy"]: row["at"].get(point) for row in rows}
+        if not at.get(name) or reference not in at[name][by]:
             continue
-        words.append(by_name[name]["against"][reference]["word"])
-        if reference == "optuna-tpe" and not by_name[reference]["at_floor"]:
+        words.append(at[name][by][reference]["word"])
+        if reference == "optuna-tpe" and not at[reference]["at_floor"]:
             open_.append(words[-1])
     counted = [" / ".join(str(part.count(w)) for w in ("better", "=", "worse")) for part in (words, open_)]
     return "–" if not words else counted[0] + (f" ({counted[1]})" if open_ else "")

@@ -83,6 +83,9 @@ def test_short_searches_have_no_figures_at_points_that_they_did_not_reach(strate
     assert exhaustive["searches"] == 11
     text = (tmp_path / "docs" / "strategy-results.md").read_text()
     assert "| exhaustive | 0 / 1 / 0 | – |" in text
+    assert np.isclose(
+        strategies.signal_regrets(strategies.cells_of("scene")["random"], 10).mean(), random["at"]["10"]["mean"]
+    )
     assert "`auto` chooses gaussian-process with the default options" in text
 
 
