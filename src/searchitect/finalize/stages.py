@@ -206,7 +206,7 @@ def _train_finals(
     """Train network 0 (the winner) and perhaps 1 (the baseline) with each seed; why one of them failed, by position."""
     assert result.winner is not None
     context.progress(f"stage B: the winner{' and the baseline' if len(networks) > 1 else ''}, "
-                     f"{len(seeds)} seeds, {result.epochs} epochs")  # fmt: skip
+                     f"{len(seeds)} seeds, {result.epochs} epoch{'s' * (result.epochs > 1)}")  # fmt: skip
     names, number = (f"winner{place or ''}", "baseline"), result.winner.number
     pairs = [(which, i) for i in range(len(seeds)) for which in range(len(networks))]
     paths = [context.folder / f"final-{names[which]}-{i}.safetensors" for which, i in pairs]
