@@ -20,11 +20,14 @@ from torch import nn
 from searchitect.errors import BuildError, UsageError
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Task
 from searchitect.nets import Costs, build
+from searchitect.nets.cells import Edge, TwoInputCell, TwoInputChain
+from searchitect.nets.operations import Skip
 from searchitect.seeds import derive
 from searchitect.space import Architecture, Space
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, fit, latency_ms, parameters, predict, prepare
 from searchitect.training.data import RawData
+from searchitect.training.regular import Places
 from searchitect.training.split import stratified_part
 
 ANEW = "trained anew from the first epoch: the checkpoint of the trial that it continues was not there"
@@ -107,6 +110,7 @@ class TrainEvaluator(Evaluator):
             metrics=self.scored if scoring else None, horizon=task.horizon or None,
             checkpoint=Path(task.checkpoint) if task.checkpoint else None, save_every=task.save_every,
             deadline=None if task.seconds is None else began + task.seconds,
+            places=places(model) if self.recipe.drop_path or self.recipe.auxiliary else Places(),
         )  # fmt: skip
         before = task.start if result.resumed >= task.start else 0  # epochs of former trials
         notes = [*result.notes, *([ANEW] if before < task.start else [])]
@@ -168,6 +172,16 @@ def untrained(
             with torch.no_grad():  # materialises lazy layers
                 model.eval()(torch.zeros(2, *sample))
     return model.train()
+
+
+def places(model: nn.Module) -> Places:
+    """Where drop path and the auxiliary classifier go in a network of DARTS cells; nowhere in others. What passes its
+    input on is never dropped."""
+    ops = [edge.op for cell in model.modules() if isinstance(cell, TwoInputCell)
+           for edge in cell.nodes.modules() if isinstance(edge, Edge)]  # fmt: skip
+    chain = next((part for part in model.modules() if isinstance(part, TwoInputChain)), None)
+    paths = tuple(op for op in ops if not (isinstance(op, nn.Identity) or (isinstance(op, Skip) and op.stride == 1)))
+    return Places(paths, None if chain is None else chain.cells[2 * len(chain.cells) // 3])
 
 
 def _unsteady(model: nn.Module, x: torch.Tensor, device: str) -> list[str]:

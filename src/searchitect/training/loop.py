@@ -27,6 +27,7 @@ from searchitect.training import checkpoint as disk
 from searchitect.training.augment import augment
 from searchitect.training.meters import DEFAULT, check_metrics, predict, score
 from searchitect.training.recipe import Recipe, make_optimizer, rate
+from searchitect.training.regular import Places, Regular
 from searchitect.training.tensors import TrainData, batch_count, batches
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class _Run:
     should_stop: Callable[[], bool]
     augmentations: tuple[str, ...]
     image_layout: bool  # channels_last
+    regular: Regular
     curve: list[dict[str, float]] = field(default_factory=list)
     spent: list[float] = field(default_factory=list)
     best_loss: float = math.inf
@@ -99,6 +101,7 @@ def fit(
     checkpoint: Path | None = None,
     save_every: int = 1,
     deadline: float | None = None,
+    places: Places = Places(),  # noqa: B008 - a constant
 ) -> FitResult:
     """Train the model in place; it is left in eval mode on `device`.
 
@@ -109,12 +112,13 @@ def fit(
     `horizon` is how many epochs the schedule (learning rate, augmentation) is for, where this is only the beginning
     of a longer training. With a checkpoint that fits (same recipe, horizon, seed, data shape and weights) training
     continues, to the same bits as if there had been no pause, and its last epoch is reported once more. The checkpoint
-    is written every `save_every` epochs and after the last one; with 0 it is only read.
+    is written every `save_every` epochs and after the last one; with 0 it is only read. `places` is where the recipe's
+    drop path and auxiliary classifier go.
 
     Raises NotFiniteError (loss, metric or weights), BuildError when the outputs do not fit the data, UsageError
     for metrics that do not fit. What the model itself raises is passed on.
     """
-    run = _begin(model, data, recipe, (epochs, horizon or epochs), seed, torch.device(device), metrics)
+    run = _begin(model, data, recipe, (epochs, horizon or epochs), seed, torch.device(device), metrics, places)
     run.deadline = math.inf if deadline is None else deadline
     run.should_stop = should_stop or (lambda: False)
     if checkpoint is not None and _resume(run, checkpoint) and report is not None:
@@ -135,7 +139,7 @@ def fit(
 
 def _begin(
     model: nn.Module, data: TrainData, recipe: Recipe, length: tuple[int, int], seed: int, device: torch.device,
-    metrics: Sequence[str] | None,
+    metrics: Sequence[str] | None, places: Places,
 ) -> _Run:  # fmt: skip
     epochs, horizon = length
     if epochs < 1:
@@ -152,9 +156,11 @@ def _begin(
     data = data.to(device)
     if last:
         _layout(model, torch.channels_last)
+    regular = Regular(model, places, recipe.drop_path, recipe.auxiliary)
+    regular.prepare(data.x[:2], data.outputs, derive(seed, "auxiliary"))
     return _Run(
-        model, data, recipe, make_optimizer(model, recipe), epochs, horizon, seed, names, device, math.inf,
-        lambda: False, recipe.augmentations(data.sample, horizon), last,
+        model, data, recipe, make_optimizer(regular.whole, recipe), epochs, horizon, seed, names, device, math.inf,
+        lambda: False, recipe.augmentations(data.sample, horizon), last, regular,
     )  # fmt: skip
 
 
@@ -204,7 +210,8 @@ def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
     steps = batch_count(n, recipe.batch_size)
     total, seen, sound = torch.zeros((), device=run.device), 0, math.nan
     run.model.train()
-    with seeded_torch(derive(run.seed, "noise", epoch)):  # dropout and whatever else the model draws
+    noise = seeded_torch(derive(run.seed, "noise", epoch))
+    with noise, run.regular.epoch((epoch - 1) / run.horizon):  # dropout and whatever else the model draws
         for step, rows in enumerate(batches(n, recipe.batch_size, order.to(run.device))):
             if _must_stop(run):
                 return float(total) / max(1, seen), step / steps
@@ -228,15 +235,19 @@ def _step(run: _Run, x: Tensor, y: Tensor) -> Tensor:
     with _precision(run):
         outputs = run.model(x)
         _check_outputs(outputs, len(x), run.data)
-        if run.data.task == "classification":
-            loss = F.cross_entropy(outputs, y, label_smoothing=run.recipe.label_smoothing)
-        else:
-            loss = F.mse_loss(outputs.reshape(len(x), -1), y)
-    torch.autograd.backward(loss)
+        loss = _loss(run, outputs, y)
+        total = loss + run.regular.loss(lambda more: _loss(run, more, y))
+    torch.autograd.backward(total)
     if run.recipe.clip is not None:
-        nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.clip)
+        nn.utils.clip_grad_norm_(run.regular.whole.parameters(), run.recipe.clip)
     run.optimizer.step()
     return loss.detach().float()
+
+
+def _loss(run: _Run, outputs: Tensor, y: Tensor) -> Tensor:
+    if run.data.task == "classification":
+        return F.cross_entropy(outputs, y, label_smoothing=run.recipe.label_smoothing)
+    return F.mse_loss(outputs.reshape(len(y), -1), y)
 
 
 def _precision(run: _Run) -> AbstractContextManager[Any]:
@@ -313,7 +324,7 @@ def _check_weights(model: nn.Module) -> None:
 def _identity(run: _Run) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued. The number of epochs may grow up to the horizon."""
     recipe = msgspec.json.encode(run.recipe).decode()
-    return {"seed": run.seed, "recipe": recipe, "rows": len(run.data.x), "weights": disk.shapes(run.model),
+    return {"seed": run.seed, "recipe": recipe, "rows": len(run.data.x), "weights": disk.shapes(run.regular.whole),
             "metrics": list(run.metrics), "horizon": run.horizon}  # fmt: skip
 
 
@@ -321,7 +332,7 @@ def _save(run: _Run, path: Path) -> None:
     counters = {"format": 2, "identity": _identity(run), "curve": run.curve, "spent": run.spent,
                 "best_loss": None if math.isinf(run.best_loss) else run.best_loss,
                 "best_epoch": run.best_epoch}  # fmt: skip
-    tensors = disk.pack(run.model, run.optimizer) | {f"best.{n}": t for n, t in run.best.items()}
+    tensors = disk.pack(run.regular.whole, run.optimizer) | {f"best.{n}": t for n, t in run.best.items()}
     try:
         disk.write(path, tensors, counters)
     except OSError as error:
@@ -340,7 +351,7 @@ def _resume(run: _Run, path: Path) -> bool:
         log.warning("checkpoint %s is of another training (recipe, horizon, seed, rows or weights); not used", path)
         run.notes.append("a checkpoint of another training was not used")
         return False
-    disk.unpack(tensors, run.model, run.optimizer)
+    disk.unpack(tensors, run.regular.whole, run.optimizer)
     run.curve, run.spent = counters["curve"], counters["spent"]
     run.best_loss, run.best_epoch = counters["best_loss"] or math.inf, counters["best_epoch"]
     run.best = {n.removeprefix("best."): t for n, t in tensors.items() if n.startswith("best.")}

@@ -21,7 +21,8 @@ class Recipe(msgspec.Struct, frozen=True):
 
     `warmup` is a share of all steps. `augment` is "auto" (see `augmentations`), "none", or names out of
     crop, flip, cutout, mixup. `early_stop` ends after that many epochs without a better evaluation loss and
-    gives back the weights of the best epoch. `mixed_precision` and `channels_last` "auto" mean: where the
+    gives back the weights of the best epoch. `drop_path` and `auxiliary` (`regular.py`) help networks of DARTS cells in
+    long trainings, and do nothing in others. `mixed_precision` and `channels_last` "auto" mean: where the
     device and the model gain from it.
     """
 
@@ -38,10 +39,13 @@ class Recipe(msgspec.Struct, frozen=True):
     mixed_precision: Literal["auto", "off"] = "auto"
     early_stop: int | None = None
     channels_last: Literal["auto", "off"] = "auto"
+    drop_path: float = 0.0
+    auxiliary: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low, high in (("lr", 0, 1e3), ("batch_size", 1, 1e7), ("weight_decay", 0, 1e3), ("momentum", 0, 1),
-                                ("warmup", 0, 1), ("label_smoothing", 0, 1)):  # fmt: skip
+                                ("warmup", 0, 1), ("label_smoothing", 0, 1),
+                                ("drop_path", 0, 0.99), ("auxiliary", 0, 10)):  # fmt: skip
             value = getattr(self, name)
             if not (isinstance(value, (int, float)) and low <= value <= high) or (name == "lr" and value == 0):
                 raise UsageError(f"recipe: {name}={value!r} must be a number between {low} and {high:g}")
