@@ -121,7 +121,7 @@ def _torch() -> list[Callable[[], None]]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    device, cudnn = torch.get_default_device(), torch.backends.cudnn
+    device, cudnn = torch.empty(0).device, torch.backends.cudnn  # get_default_device() takes five times as long
     flags = cudnn.benchmark, cudnn.deterministic
 
     def back() -> None:
@@ -129,7 +129,7 @@ def _torch() -> list[Callable[[], None]]:
         torch.set_grad_enabled(gradient)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-        if torch.get_default_device() != device:
+        if torch.empty(0).device != device:
             torch.set_default_device(device if device.type != "cpu" else None)
         if (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()) != (
             strict,

@@ -124,7 +124,8 @@ def limit_memory(extra_mb: float) -> None:
 def memory_mb(pid: int | str = "self") -> float:
     """Resident memory of a process now, in MB; 0 where unknown."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * PAGE / 1e6
+        with open(f"/proc/{pid}/statm", "rb", buffering=0) as file:
+            return int(file.read(200).split()[1]) * PAGE / 1e6
     except (OSError, ValueError, IndexError):
         return 0.0
 
