@@ -17,6 +17,7 @@ from searchitect.sharing.penalty import Penalty
 from searchitect.space import Architecture
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs, y) → scalar
+Step = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]  # (network, x, y) → scalar
 
 
 class Batch(NamedTuple):
@@ -35,6 +36,7 @@ class Setup:
     penalty:   the expected cost as a term of the architecture's loss, or None.
     seed:      for the start of the architecture's own parameters.
     steps:     of the whole search, for temperatures that follow its progress.
+    step:      of a network (a path or a mixture, as a function of x), x and y, a scalar; None for the loss alone.
     """
 
     net: Supernet
@@ -43,6 +45,13 @@ class Setup:
     penalty: Penalty | None
     seed: int
     steps: int
+    step: Step | None = None
+
+    def of(self, network: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+        """What one batch costs a path or a mixture."""
+        if self.step is None:
+            return self.loss(network(batch.x), batch.y)
+        return self.step(network, batch.x, batch.y)
 
 
 class Method(ABC):

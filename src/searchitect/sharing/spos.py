@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor
 
@@ -34,7 +35,7 @@ class Spos(Method):
 
     def weights_step(self, batch: Batch, draw: int, progress: float) -> Tensor:
         architecture = self.setup.net.space.sample(stream(draw, 0, "path"))
-        loss = self.setup.loss(self.setup.net(batch.x, architecture), batch.y)
+        loss = self.setup.of(partial(self.setup.net, architecture=architecture), batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 

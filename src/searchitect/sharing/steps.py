@@ -12,7 +12,7 @@ from searchitect.sharing.method import Batch, Setup
 
 def mixed_loss(setup: Setup, batch: Batch, shares: Mapping[str, Tensor]) -> Tensor:
     """The loss of a mixture on one batch."""
-    return setup.loss(setup.net.mix(batch.x, shares), batch.y)
+    return setup.of(lambda x: setup.net.mix(x, shares), batch)
 
 
 def mixed_gradients(
