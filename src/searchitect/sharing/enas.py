@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import numpy as np
 import torch
@@ -46,7 +45,7 @@ class Enas(Method):
 
     def weights_step(self, batch: Batch, draw: int, progress: float) -> Tensor:
         architecture = self.policy.sample(stream(draw, 0, "path")).architecture
-        loss = self.setup.of(partial(self.setup.net, architecture=architecture), batch)
+        loss = self.setup.of(self.setup.path(architecture), batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
@@ -55,7 +54,7 @@ class Enas(Method):
         for i in range(self.samples):
             architecture = self.policy.sample(stream(draw, i, "policy")).architecture
             with torch.no_grad():
-                loss = self.setup.of(partial(self.setup.net, architecture=architecture), search)
+                loss = self.setup.of(self.setup.path(architecture), search)
                 charged = loss if self.setup.penalty is None else loss + self.setup.penalty.of(architecture)
             reward = -float(charged)
             self.baseline = reward if self.baseline is None else self.decay * self.baseline + (1 - self.decay) * reward

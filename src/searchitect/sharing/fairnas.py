@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -39,7 +38,7 @@ class FairNas(Method):
         paths = fair_paths(self.setup.net.space, draw)
         total = torch.zeros((), device=batch.x.device)
         for architecture in paths:
-            loss = self.setup.of(partial(self.setup.net, architecture=architecture), batch) / len(paths)
+            loss = self.setup.of(self.setup.path(architecture), batch) / len(paths)
             loss.backward()  # type: ignore[no-untyped-call]
             total = total + loss.detach()
         return total

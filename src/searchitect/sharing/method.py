@@ -47,6 +47,10 @@ class Setup:
     steps: int
     step: Step | None = None
 
+    def path(self, architecture: Architecture) -> Callable[[Tensor], Tensor]:
+        """One path of the supernet, as a network."""
+        return lambda x: self.net(x, architecture)
+
     def of(self, network: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
         """What one batch costs a path or a mixture."""
         if self.step is None:

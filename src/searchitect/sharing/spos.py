@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from torch import Tensor
 
@@ -35,7 +34,7 @@ class Spos(Method):
 
     def weights_step(self, batch: Batch, draw: int, progress: float) -> Tensor:
         architecture = self.setup.net.space.sample(stream(draw, 0, "path"))
-        loss = self.setup.of(partial(self.setup.net, architecture=architecture), batch)
+        loss = self.setup.of(self.setup.path(architecture), batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
