@@ -130,7 +130,7 @@ def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: 
             raise UsageError(f"this study's strategy {stored['strategy']!r} is code of yours: name it again to go on")
     stored["strategy_options"] = dict(meta["strategy"]["options"])
     if code is not None:
-        for name in ("space", "data", "evaluate", "baseline"):
+        for name in ("space", "data", "evaluate", "baseline", *(meta["evaluator"].get("own") or ())):
             if getattr(given, name) is None:
                 setattr(given, name, _attribute(code, name))
     if given.space is None:
@@ -144,6 +144,9 @@ def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: 
         raise UsageError("this study's baseline is code of yours: bring it back with --code FILE.py or baseline=")
     if meta["evaluator"]["kind"] == "function" and given.evaluate is None:
         raise UsageError("this study calls a function of yours: bring it back with --code FILE.py or evaluate=")
+    for name in meta["evaluator"].get("own") or ():
+        if getattr(given, name) is None:
+            raise UsageError(f"this study's {name} is code of yours: bring it back with --code FILE.py or {name}=")
     given.start = meta.get("start") or []  # what was proposed first then is proposed first in the replay
     before = meta.get("given") or {}
     if given.sample is None and before.get("sample") is not None:
@@ -194,7 +197,10 @@ def check_same(meta: Mapping[str, Any], prepared: Prepared, allow_data_change: b
         changed.append(
             f"the data have changed (fingerprint {before[:8]}, now {now[:8]}): old and new trials do not compare"
         )
-    code = prepared.evaluator.describe().get("code")
+    described = prepared.evaluator.describe()
+    if described.get("own") != meta["evaluator"].get("own"):
+        changed.append("loss() or step() has changed since the study began: old and new trials may not compare")
+    code = described.get("code")
     if code != meta["evaluator"].get("code"):
         changed.append("evaluate() has changed since the study began: old and new trials may not compare")
     return changed

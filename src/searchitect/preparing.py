@@ -24,6 +24,7 @@ from searchitect.space import Architecture, Space
 from searchitect.spaces import auto, load_space
 from searchitect.spaces.automatic import shared
 from searchitect.training import RawData, Recipe, check_metrics, load, recipe_for
+from searchitect.training.own import Own
 from searchitect.training.split import part, split
 from searchitect.userobjects import load_object, start_architectures
 
@@ -39,6 +40,8 @@ class Given:
     sample: tuple[int, ...] | None = None
     outputs: int | None = None
     test_data: Any = None
+    loss: Callable[..., Any] | None = None  # the user's, for our own training (`training.own`)
+    step: Callable[..., Any] | None = None
     start: Any = None  # architectures, decisions by name or paths; one or several
 
 
@@ -86,6 +89,8 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     space, why = _space(settings, given, raw)
     factory, architecture = _baseline(settings, given, space)
     if given.evaluate is not None:
+        if given.loss is not None or given.step is not None:
+            raise UsageError("loss= and step= change our own training; with evaluate= yours is used: leave them out")
         return _with_function(settings, given, raw, (space, why), (factory, architecture), (workers, threads, device))
     if raw is None:
         raise UsageError("nothing to search on: give data (--data digits, or a file), or evaluate= in Python")
@@ -96,7 +101,8 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     kept = replace(raw, x=raw.x[kept_rows], y=raw.y[kept_rows], test=None)
     train, validation = (np.searchsorted(kept_rows, rows) for rows in (splits.train, splits.validation))
     recipe = _recipe(settings, raw, len(train))
-    evaluator = TrainEvaluator(space, kept, train, validation, recipe, [o.metric for o in aims], factory)
+    own = Own(given.loss, given.step)
+    evaluator = TrainEvaluator(space, kept, train, validation, recipe, [o.metric for o in aims], factory, own)
     _check_metrics(evaluator, raw)
     costs = evaluator.costs()
     facts = {

@@ -6,7 +6,7 @@ import html
 import logging
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ def search(
     data:     (X, y) as arrays, tensors or frames; a path; or the name of a data set that ships along.
     evaluate: your own training, `evaluate(model, trial) → number or numbers by name`.
     baseline: a zero-argument factory of the network to beat, or decisions of the space.
+    loss:     your own loss in our training, `loss(outputs, y) → scalar tensor`, also in a supernet.
+    step:     or the whole of a training step up to the loss, `step(network, x, y) → scalar tensor`.
     enqueue:  architectures to try first.
     start:    architectures that the strategy proposes first: Architecture, decisions by name, or the path of an
               arch.json; one or several (in contrast to `enqueue`, the strategy makes these proposals itself).
@@ -47,7 +49,8 @@ def search(
     from searchitect.preparing import Given, prepare
 
     began = time.monotonic()
-    extra: dict[str, Any] = {name: options.pop(name) for name in ("sample", "outputs") if name in options}
+    objects = ("sample", "outputs", "loss", "step")
+    extra: dict[str, Any] = {name: options.pop(name) for name in objects if name in options}
     if "start" in options:
         extra["start"] = options.pop("start")
     if not isinstance(options.get("test_data"), (str, type(None))):
@@ -87,7 +90,8 @@ def resume(
     takeover, allow = bool(changes.pop("takeover", False)), bool(changes.pop("allow_data_change", False))
     sample, outputs = changes.pop("sample", None), changes.pop("outputs", None)
     apart = None if isinstance(changes.get("test_data"), str) else changes.pop("test_data", None)
-    given = Given(space, data, evaluate, baseline, sample, outputs, apart)
+    own = {name: changes.pop(name) for name in ("loss", "step") if name in changes}
+    given = Given(space, data, evaluate, baseline, sample, outputs, apart, **own)
     with Store.open(Path(path)) as reader:
         meta = dict(reader.meta)
     chosen = read_back(meta, given, code, changes)
@@ -219,8 +223,12 @@ class Study:
             })  # fmt: skip
         return found
 
-    def export(self, folder: str | Path) -> Path:
-        """Copy the bundle to a new folder. Raises StorageError when there is none yet or the folder exists."""
+    def export(self, folder: str | Path, formats: Sequence[str] = (), space: Space | None = None) -> Path:
+        """Copy the bundle to a new folder. Raises StorageError when there is none yet or the folder exists.
+
+        formats: more forms of the network, of "pt2", "onnx", "onnx-int8" (see `finalize.formats`). They need the
+        study's own `space` where the network has classes of the user's.
+        """
         source = self.path / "best"
         if not source.is_dir():
             raise StorageError(
@@ -230,6 +238,10 @@ class Study:
         if target.exists() and any(target.iterdir()):
             raise StorageError(f"{target} exists and is not empty; name a new folder")
         shutil.copytree(source, target, dirs_exist_ok=True)
+        if formats:
+            from searchitect.finalize import write_formats
+
+            write_formats(target, formats, space)
         return target
 
     def enqueue(self, architecture: Architecture) -> None:

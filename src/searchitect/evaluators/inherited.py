@@ -106,7 +106,7 @@ class InheritedEvaluator(Evaluator):
         feasible = (lambda architecture: costs.feasible(architecture, limits)) if limits else None
         start = Start(
             self.train.space, data.sample, data.outputs, self.seed, max(task.horizon, 1), self.train.recipe,
-            self.options, live.device, feasible=feasible,
+            self.options, live.device, self.train.own.loss, feasible, self.train.own.step,
         )  # fmt: skip
         return SupernetSearch(self.method, start, data)
 

@@ -27,6 +27,8 @@ from searchitect.space import Architecture, Space
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, fit, latency_ms, parameters, predict, prepare
 from searchitect.training.data import RawData
+from searchitect.training.loop import USUAL
+from searchitect.training.own import Own
 from searchitect.training.regular import Places
 from searchitect.training.split import stratified_part
 
@@ -40,6 +42,7 @@ class TrainEvaluator(Evaluator):
     raw:        training and validation rows only; `train` and `validation` are row numbers into it.
     metrics:    what to score besides accuracy/loss (or rmse/r2/loss), by name.
     baseline:   a zero-argument factory for the hand-made network, or None.
+    own:        the user's loss or step in the place of the usual loss.
 
     Same task, same thread count: same numbers, bit for bit. Parameters, MACs and memory come from the plan;
     latency, where asked for, is the median of 20 passes of one row after training, while other workers run
@@ -50,7 +53,7 @@ class TrainEvaluator(Evaluator):
 
     def __init__(
         self, space: Space, raw: RawData, train: np.ndarray, validation: np.ndarray, recipe: Recipe,
-        metrics: Sequence[str] = (), baseline: Callable[[], nn.Module] | None = None,
+        metrics: Sequence[str] = (), baseline: Callable[[], nn.Module] | None = None, own: Own = USUAL,
     ) -> None:  # fmt: skip
         self.space = space
         self.raw = raw
@@ -61,6 +64,7 @@ class TrainEvaluator(Evaluator):
         self.scored = tuple(dict.fromkeys([*usual, *(m for m in metrics if m not in BESIDE)]))
         self.beside = tuple(m for m in metrics if m in BESIDE)
         self.baseline = baseline
+        self.own = own
         self.notes: tuple[str, ...] = ()  # what preparing the training rows had to say
         self._prepared: dict[tuple[str, int], TrainData] = {}
         self._costs: Costs | None = None
@@ -72,7 +76,7 @@ class TrainEvaluator(Evaluator):
         return {
             "kind": self.kind, "recipe": msgspec.to_builtins(self.recipe), "metrics": [*self.scored, *self.beside],
             "data": self.raw.fingerprint(), "train": len(self.train), "validation": len(self.validation),
-        }  # fmt: skip
+        } | ({"own": self.own.describe()} if self.own.given() else {})  # fmt: skip
 
     def data(self, rows: Literal["train", "all"], fold: int = 0) -> TrainData:
         """The tensors; preprocessing is fitted on the rows that are trained on. One fold but the first is kept."""
@@ -111,6 +115,7 @@ class TrainEvaluator(Evaluator):
             checkpoint=Path(task.checkpoint) if task.checkpoint else None, save_every=task.save_every,
             deadline=None if task.seconds is None else began + task.seconds,
             places=places(model) if self.recipe.drop_path or self.recipe.auxiliary else Places(),
+            own=self.own,
         )  # fmt: skip
         before = task.start if result.resumed >= task.start else 0  # epochs of former trials
         notes = [*result.notes, *([ANEW] if before < task.start else [])]

@@ -33,6 +33,7 @@ from searchitect.space import Architecture
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, score
 from searchitect.training import checkpoint as disk
+from searchitect.training.own import Own
 from searchitect.training.split import stratified_part
 
 PUBLISHED_STEPS = 50 * 390
@@ -67,7 +68,8 @@ class SupernetSearch:
         self.image = len(start.sample) == 3 and not self.partial
         if self.image:
             _layout(self.net)
-        self.loss: Loss = start.loss or _usual_loss(self.data, start.recipe)
+        own = Own(start.loss, start.step).checked()
+        self.loss: Loss = own.loss or _usual_loss(self.data, start.recipe)
         self.optimizer = torch.optim.SGD(
             self.net.parameters(), self.loop.lr_weights, self.loop.momentum, weight_decay=self.loop.decay_weights
         )
@@ -78,7 +80,8 @@ class SupernetSearch:
         penalty = None
         if self.loop.penalty is not None:
             penalty = Penalty(cost_table(self.net, self.loop.penalty), self.loop.penalty_weight)
-        self.setup = Setup(self.net, self.loss, self.optimizer, penalty, start.seed, self.steps * start.epochs)
+        steps = self.steps * start.epochs
+        self.setup = Setup(self.net, self.loss, self.optimizer, penalty, start.seed, steps, own.step)
         try:
             self.method: Method = cls(self.setup, **(usual_rate(cls, self.setup.steps) | options))
         except (TypeError, ValueError) as error:
@@ -167,13 +170,16 @@ class SupernetSearch:
         """The weights' gradients of one batch, in parts whose losses count by their rows; the loss."""
         parts = max(1, min(self.loop.accumulate, len(train.x) // 2))  # BatchNorm needs two rows
         total = 0.0
+        loss, step = self.setup.loss, self.setup.step
         try:
             for i, (x, y) in enumerate(zip(train.x.tensor_split(parts), train.y.tensor_split(parts), strict=True)):
                 share = len(x) / len(train.x)
-                self.setup.loss = self.loss if parts == 1 else _part_of(self.loss, share)
+                if parts > 1:
+                    self.setup.loss = _part_of(loss, share)
+                    self.setup.step = None if step is None else _part_of(step, share)
                 total += float(self.method.weights_step(Batch(x, y), derive(draw, "weights", i), progress))
         finally:
-            self.setup.loss = self.loss
+            self.setup.loss, self.setup.step = loss, step
         return total
 
     def _order(self, rows: Tensor, number: int, what: str) -> Tensor:
@@ -257,7 +263,7 @@ class SupernetSearch:
         batch = self._batch(self.held, 0)
 
         def loss() -> Tensor:
-            return self.loss(self.net.mix(batch.x, logits.shares()), batch.y)
+            return self.setup.of(lambda x: self.net.mix(x, logits.shares()), batch)
 
         with unchanged(self.net):
             self.net.train()
@@ -309,8 +315,8 @@ def usual_rate(cls: type[Method], steps: int) -> dict[str, Any]:
     return {"lr": min(published.default * max(1.0, PUBLISHED_STEPS / max(steps, 1)), 0.05)}
 
 
-def _part_of(loss: Loss, share: float) -> Loss:
-    return lambda outputs, y: share * loss(outputs, y)
+def _part_of(loss: Callable[..., Tensor], share: float) -> Callable[..., Tensor]:
+    return lambda *inputs: share * loss(*inputs)
 
 
 def _usual_loss(data: TrainData, recipe: Recipe) -> Loss:

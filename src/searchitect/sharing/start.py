@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from searchitect.errors import UsageError
-from searchitect.sharing.method import Loss, need
+from searchitect.sharing.method import Loss, Step, need
 from searchitect.space import Architecture, Space
 from searchitect.training import Recipe
 
@@ -21,6 +21,7 @@ class Start(msgspec.Struct, frozen=True):
     options: of the method, and of the loop (those in `Loop`).
     loss:    of (outputs, y); the usual one of the task if None.
     feasible: hard limits on what is derived, or None.
+    step:    of (network, x, y), in the place of the loss of what the network gives; None for that loss.
     """
 
     space: Space
@@ -33,6 +34,7 @@ class Start(msgspec.Struct, frozen=True):
     device: str = "cpu"
     loss: Loss | None = None
     feasible: Callable[[Architecture], bool] | None = None
+    step: Step | None = None
 
 
 class Loop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -77,8 +77,7 @@ def _weights(setup: Setup) -> dict[str, Tensor]:
 
 
 def _loss(setup: Setup, weights: Mapping[str, Tensor], batch: Batch, shares: Mapping[str, Tensor]) -> Tensor:
-    outputs = functional_call(_Mixture(setup.net), dict(weights), (batch.x, shares))
-    return setup.loss(outputs, batch.y)
+    return setup.of(lambda x: functional_call(_Mixture(setup.net), dict(weights), (x, shares)), batch)
 
 
 def _moved(setup: Setup, weights: Mapping[str, Tensor], gradients: Any, lr: float) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from searchitect.torchseeds import seeded_torch
 from searchitect.training import checkpoint as disk
 from searchitect.training.augment import augment
 from searchitect.training.meters import DEFAULT, check_metrics, predict, score
+from searchitect.training.own import Own
 from searchitect.training.recipe import Recipe, make_optimizer, rate
 from searchitect.training.regular import Places, Regular
 from searchitect.training.tensors import TrainData, batch_count, batches
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _LOOK = 16  # steps between two looks at the loss: each look waits for the device
 _POLL = 0.5  # seconds between two questions whether to stop
+NOWHERE, USUAL = Places(), Own()
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class _Run:
     augmentations: tuple[str, ...]
     image_layout: bool  # channels_last
     regular: Regular
+    own: Own
     curve: list[dict[str, float]] = field(default_factory=list)
     spent: list[float] = field(default_factory=list)
     best_loss: float = math.inf
@@ -101,7 +104,8 @@ def fit(
     checkpoint: Path | None = None,
     save_every: int = 1,
     deadline: float | None = None,
-    places: Places = Places(),  # noqa: B008 - a constant
+    places: Places = NOWHERE,
+    own: Own = USUAL,
 ) -> FitResult:
     """Train the model in place; it is left in eval mode on `device`.
 
@@ -113,12 +117,12 @@ def fit(
     of a longer training. With a checkpoint that fits (same recipe, horizon, seed, data shape and weights) training
     continues, to the same bits as if there had been no pause, and its last epoch is reported once more. The checkpoint
     is written every `save_every` epochs and after the last one; with 0 it is only read. `places` is where the recipe's
-    drop path and auxiliary classifier go.
+    drop path and auxiliary classifier go; `own` is the user's loss or step.
 
     Raises NotFiniteError (loss, metric or weights), BuildError when the outputs do not fit the data, UsageError
     for metrics that do not fit. What the model itself raises is passed on.
     """
-    run = _begin(model, data, recipe, (epochs, horizon or epochs), seed, torch.device(device), metrics, places)
+    run = _begin(model, data, recipe, (epochs, horizon or epochs), seed, torch.device(device), metrics, (places, own))
     run.deadline = math.inf if deadline is None else deadline
     run.should_stop = should_stop or (lambda: False)
     if checkpoint is not None and _resume(run, checkpoint) and report is not None:
@@ -139,7 +143,7 @@ def fit(
 
 def _begin(
     model: nn.Module, data: TrainData, recipe: Recipe, length: tuple[int, int], seed: int, device: torch.device,
-    metrics: Sequence[str] | None, places: Places,
+    metrics: Sequence[str] | None, more: tuple[Places, Own],
 ) -> _Run:  # fmt: skip
     epochs, horizon = length
     if epochs < 1:
@@ -156,11 +160,11 @@ def _begin(
     data = data.to(device)
     if last:
         _layout(model, torch.channels_last)
-    regular = Regular(model, places, recipe.drop_path, recipe.auxiliary)
+    regular = Regular(model, more[0], recipe.drop_path, recipe.auxiliary)
     regular.prepare(data.x[:2], data.outputs, derive(seed, "auxiliary"))
     return _Run(
         model, data, recipe, make_optimizer(regular.whole, recipe), epochs, horizon, seed, names, device, math.inf,
-        lambda: False, recipe.augmentations(data.sample, horizon), last, regular,
+        lambda: False, recipe.augmentations(data.sample, horizon), last, regular, more[1].checked(),
     )  # fmt: skip
 
 
@@ -233,9 +237,12 @@ def _step(run: _Run, x: Tensor, y: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
     run.optimizer.zero_grad(set_to_none=True)
     with _precision(run):
-        outputs = run.model(x)
-        _check_outputs(outputs, len(x), run.data)
-        loss = _loss(run, outputs, y)
+        if run.own.step is not None:
+            loss = run.own.step(run.model, x, y)
+        else:
+            outputs = run.model(x)
+            _check_outputs(outputs, len(x), run.data)
+            loss = _loss(run, outputs, y)
         total = loss + run.regular.loss(lambda more: _loss(run, more, y))
     torch.autograd.backward(total)
     if run.recipe.clip is not None:
@@ -245,6 +252,8 @@ def _step(run: _Run, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _loss(run: _Run, outputs: Tensor, y: Tensor) -> Tensor:
+    if run.own.loss is not None:
+        return run.own.loss(outputs, y)
     if run.data.task == "classification":
         return F.cross_entropy(outputs, y, label_smoothing=run.recipe.label_smoothing)
     return F.mse_loss(outputs.reshape(len(y), -1), y)
