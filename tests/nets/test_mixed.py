@@ -1,4 +1,4 @@
-"""Mixed cells against the plain supernet of benchmarks/, module after module, in float64."""
+"""Fast cells against the plain way, module after module, in float64: published supernets, then those of spaces."""
 
 import copy
 import sys
@@ -9,13 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from searchitect.nets import Depthwise, SameConv, Skip, Zero
-from searchitect.nets.mixed import MixedCell
+import searchitect.nets as nets
+from searchitect.nets import Depthwise, SameConv, Skip, Zero, supernet
+from searchitect.nets.mixed import speed_up
+from searchitect.space import OUTPUTS, Space, lazy, one_of, subset
+from searchitect.spaces import load_space
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 try:
     import plain_supernet as plain
     import supernet_step
+    from mixed_cells import MixedCell
 finally:
     sys.path.pop(0)
 
@@ -106,3 +110,183 @@ def test_a_cell_with_scales_shifts_and_the_modules_of_this_package():
 def test_one_darts_edge(size, stride):
     slow = plain.PlainCell([plain.darts_edge(4, stride)]).double()
     compare(slow, MixedCell(copy.deepcopy(slow.edges)), torch.rand(1, 8, dtype=torch.float64), images(2, 4, size, size))
+
+
+# -- supernets of spaces ---------------------------------------------------------------------------------
+
+L, N = lazy(nn), lazy(nets)
+SHAPE = (3, 8, 8)
+
+
+def odd_space():
+    """A cell with options that the fast code does not know beside those that it knows, and gates inside an option."""
+
+    def edge(name):
+        nested = L.Sequential(L.LazyConv2d(4, 1), one_of(L.Tanh(), L.ReLU(), name="inner"))
+        conv = L.Sequential(L.ReLU(), L.LazyConv2d(4, 3, padding=1, bias=False), L.LazyBatchNorm2d(eps=1e-2))
+        options = {"none": N.Zero(), "skip": N.Skip(), "point": N.SameConv(1), "other": conv, "nested": nested}
+        return one_of(**options, bare=L.LazyBatchNorm2d(affine=False), name=name)
+
+    cell = N.Cell([edge("a"), L.Identity(), edge("c")])
+    return Space(L.Sequential(L.LazyConv2d(4, 1), cell, L.AdaptiveAvgPool2d(1), L.Flatten(), L.LazyLinear(OUTPUTS)))
+
+
+def weighed_nodes():
+    """Two-input cells whose nodes have fixed edges, a subset of three and one that is no subset of edges."""
+
+    def edge(j):
+        return N.Edge(j, one_of(conv=N.SameConv(3), deep=N.Depthwise(3, dilation=2), pool=L.AvgPool2d(3, 1, 1)))
+
+    nodes = [subset(a=edge(0), b=edge(1), k=2), subset(a=edge(0), b=edge(1), c=edge(2), k=2, name="second")]
+    nodes.append(subset(a=N.Edge(3, L.Identity()), b=edge(1), k=1))
+    cells = [N.TwoInputCell(4, nodes)]
+    head = L.Sequential(L.AdaptiveAvgPool2d(1), L.Flatten(), L.LazyLinear(OUTPUTS))
+    return Space(N.TwoInputChain(L.LazyConv2d(4, 1), cells, head))
+
+
+SPACES = {
+    "nb201": lambda: load_space("nb201", cells=1, width=4),
+    "darts": lambda: load_space("darts", cells=3, width=4),
+    "odd": odd_space,
+    "nodes": weighed_nodes,
+}
+
+
+def two_nets(space):
+    """The plain way and the fast one, with the same weights."""
+    slow, fast = (supernet(space, SHAPE, outputs=5, seed=3).double() for _ in range(2))
+    with torch.no_grad():
+        for number, (a, b) in enumerate(zip(slow.parameters(), fast.parameters(), strict=True)):
+            a.add_(0.1 * images(*a.shape, seed=number)), b.copy_(a)  # scales that are not 1
+    speed_up(fast)
+    return slow, fast
+
+
+def alike(slow, fast, run, alphas=()):
+    """Outputs, gradients of all weights and of the alphas, and running statistics agree; says how many gradients."""
+    results = []
+    for net in (slow, fast):
+        net.zero_grad()
+        y = run(net)
+        found = torch.autograd.grad(
+            (y * images(*y.shape, seed=2)).sum(), [*net.parameters(), *alphas], allow_unused=True, retain_graph=True
+        )  # fmt: skip
+        names = [name for name, _ in net.named_parameters()] + [f"alpha{i}" for i in range(len(alphas))]
+        results.append((y.detach(), dict(zip(names, found, strict=True))))
+    (true, gradients), (y, others) = results
+    assert relative(y, true) < EXACT
+    largest = max(float(g.abs().max()) for g in gradients.values() if g is not None)
+    for name, gradient in gradients.items():
+        assert (gradient is None) == (others[name] is None), name
+        if gradient is not None and gradient.abs().max() > 1e-9 * largest:  # some are zero but for rounding
+            assert relative(others[name], gradient) < EXACT_GRADIENT, name
+    for (name, buffer), (_, kept) in zip(fast.named_buffers(), slow.named_buffers(), strict=True):
+        assert torch.allclose(buffer.double(), kept.double(), rtol=1e-12, atol=1e-14), name
+    return sum(gradient is not None for gradient in gradients.values())
+
+
+def mixture(net, *, members=False, seed=4):
+    """Softmax shares of all decisions, and what they are the softmax of."""
+    names = net.decisions(members=members).items()
+    alphas = [images(len(labels), seed=seed + i).requires_grad_() for i, (_, labels) in enumerate(names)]
+    return {name: a.softmax(0) for (name, _), a in zip(names, alphas, strict=True)}, alphas
+
+
+@pytest.mark.parametrize(
+    ("name", "members"), [("nb201", False), ("darts", True), ("odd", False), ("nodes", False), ("nodes", True)]
+)
+def test_mixtures_of_a_space_equal_the_plain_way(name, members):
+    slow, fast = two_nets(SPACES[name]())
+    shares, alphas = mixture(slow, members=members)
+    everything = len(list(slow.parameters())) + len(alphas)
+    assert alike(slow, fast, lambda net: net.mix(images(4, *SHAPE), shares), alphas) > 0.9 * everything
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_paths_of_a_space_equal_the_plain_way(name):
+    space = SPACES[name]()
+    slow, fast = two_nets(space)
+    for seed in range(3):
+        architecture = space.sample(seed)
+        assert alike(slow, fast, lambda net, a=architecture: net(images(4, *SHAPE), a)) > 0
+
+
+@pytest.mark.parametrize("name", ["nb201", "odd", "nodes"])
+def test_shares_of_zero_and_one_and_fixed_values(name):
+    slow, fast = two_nets(SPACES[name]())
+    shares, alphas = mixture(slow)
+    values = {}
+    for i, (decision, labels) in enumerate(slow.decisions().items()):
+        if i % 3 == 1:
+            shares[decision] = nn.functional.one_hot(torch.tensor(i % len(labels)), len(labels)).double()
+        elif i % 3 == 2:
+            del shares[decision]
+            values[decision] = slow.space.by_name[decision].labels[0]
+    alike(slow, fast, lambda net: net.mix(images(4, *SHAPE), shares, values), alphas)
+
+
+@pytest.mark.parametrize("name", ["nb201", "nodes"])
+def test_evaluation_and_odd_sizes(name):
+    slow, fast = two_nets(SPACES[name]())
+    shares, alphas = mixture(slow)
+    alike(slow, fast, lambda net: net.mix(images(3, 3, 7, 9), shares), alphas)
+    alike(slow.eval(), fast.eval(), lambda net: net.mix(images(3, 3, 7, 9), shares), alphas)
+
+
+def test_copies_and_files_are_those_of_the_plain_supernet():
+    slow, fast = two_nets(SPACES["nodes"]())
+    assert [n for n, _ in slow.named_parameters()] == [n for n, _ in fast.named_parameters()]
+    copied = copy.deepcopy(fast)
+    copied.load_state_dict(slow.state_dict(), strict=True)
+    shares, alphas = mixture(slow)
+    alike(slow, copied, lambda net: net.mix(images(4, *SHAPE), shares), alphas)
+
+
+def test_an_option_with_a_hook_is_called():
+    _, fast = two_nets(SPACES["nb201"]())
+    called = []
+    gate = fast.gates[0]
+    gate.candidates[2].register_forward_hook(lambda *_: called.append("hook"))
+    forward = gate.candidates[3].forward
+    gate.candidates[3].forward = lambda x: (called.append("own"), forward(x))[1]
+    shares, _ = mixture(fast)
+    fast.mix(images(4, *SHAPE), shares)
+    assert sorted(called) == ["hook", "own"]
+
+
+@pytest.mark.parametrize("name", ["nb201", "nodes"])
+def test_gradients_can_be_differentiated_again(name):
+    """Products with the Hessian of the shares, against the plain way and against differences of gradients."""
+    slow, fast = two_nets(SPACES[name]())
+    starts = [images(len(labels), seed=4 + i) for i, labels in enumerate(slow.decisions().values())]
+    along = [images(len(start), seed=50 + i) for i, start in enumerate(starts)]
+
+    def gradients(net, step=0.0, again=False):
+        alphas = [(a + step * v).requires_grad_() for a, v in zip(starts, along, strict=True)]
+        shares = {name: a.softmax(0) for name, a in zip(net.decisions(), alphas, strict=True)}
+        loss = net.mix(images(3, 3, 6, 6), shares).pow(2).sum()
+        return torch.autograd.grad(loss, alphas, create_graph=again), alphas
+
+    products = []
+    for net in (slow, fast):
+        found, alphas = gradients(net, again=True)
+        products.append(torch.autograd.grad(sum((g * v).sum() for g, v in zip(found, along, strict=True)), alphas))
+    size = 1e-5
+    pairs = zip(gradients(fast, size)[0], gradients(fast, -size)[0], strict=True)
+    for true, product, (up, down) in zip(*products, pairs, strict=True):
+        assert relative(product, true) < EXACT_GRADIENT
+        assert float((product - (up - down) / (2 * size)).abs().max()) < 1e-4 * max(
+            float(p.abs().max()) for p in products[0]
+        )
+
+
+def test_plainly_no_cell_is_run_as_a_whole():
+    _, fast = two_nets(SPACES["nb201"]())
+    called = []
+    fast.whole(nets.Cell, lambda cell, run, x: (called.append(cell), cell(x))[1])
+    shares, _ = mixture(fast)
+    with fast.plainly():
+        fast.mix(images(2, *SHAPE), shares)
+    assert not called
+    fast.mix(images(2, *SHAPE), shares)
+    assert len(called) == 3

@@ -87,11 +87,7 @@ class TwoInputCell(nn.Module):
         self.nodes = nn.ModuleList(nodes)
 
     def forward(self, older: torch.Tensor, newer: torch.Tensor) -> torch.Tensor:
-        older = torch.relu(older)
-        parts = [self.older[0](older)]
-        if len(self.older) == 2:  # the second half sees the input shifted by one pixel
-            parts.append(self.older[1](nn.functional.pad(older[:, :, 1:, 1:], (0, 1, 0, 1))))
-        states = [self.older_norm(torch.cat(parts, dim=1)), self.newer(newer)]
+        states = self.inputs(older, newer)
         for node in self.nodes:
             outputs: list[torch.Tensor] = node(states)
             total = outputs[0]
@@ -99,6 +95,14 @@ class TwoInputCell(nn.Module):
                 total = total + term
             states.append(total)
         return torch.cat(states[2:], dim=1)
+
+    def inputs(self, older: torch.Tensor, newer: torch.Tensor) -> list[torch.Tensor]:
+        """The two first states, each (B, width, H', W')."""
+        older = torch.relu(older)
+        parts = [self.older[0](older)]
+        if len(self.older) == 2:  # the second half sees the input shifted by one pixel
+            parts.append(self.older[1](nn.functional.pad(older[:, :, 1:, 1:], (0, 1, 0, 1))))
+        return [self.older_norm(torch.cat(parts, dim=1)), self.newer(newer)]
 
     def extra_repr(self) -> str:
         return f"after_reduction={self.after_reduction}"

@@ -11,7 +11,8 @@ So here
   batch, `join` puts them back.
 
 The gradients for input and kernel are separate nodes of autograd's graph, so that `autograd.grad` for something
-else than the kernel does not compute it. Both can be differentiated again.
+else than the kernel does not compute it. Both can be differentiated again, by the same three products: the form
+Σ output gradient · kernel · input is linear in each, so each of its derivatives is another of them.
 Elsewhere than on the CPU, `depthwise` is `conv2d`.
 
 Shapes: B batch, C channels, H W; kernels (C, 1, kH, kW), odd.
@@ -86,11 +87,7 @@ class _InputGradient(torch.autograd.Function):
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         if not ctx.needs_input_grad[0]:
             return None, None, gradient, None, None
-        if stride == 1:
-            return _convolve(gradient, kernel.flip(2, 3), 1, dilation), None, gradient, None, None
-        padding = [dilation * (size // 2) for size in kernel.shape[2:]]
-        back = conv2d_input(shape, kernel, gradient, stride, padding, dilation, shape[1])  # type: ignore[no-untyped-call]
-        return back, None, gradient, None, None
+        return _input_gradient(gradient, kernel, shape, stride, dilation), None, gradient, None, None
 
 
 class _KernelGradient(torch.autograd.Function):
@@ -109,7 +106,41 @@ class _KernelGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         (x,), (shape, stride, dilation) = ctx.saved_tensors, ctx.geometry
-        return kernel_gradient(x, gradients[0], (shape[2], shape[3]), stride, dilation), None, None, None
+        again = _Product.apply if torch.is_grad_enabled() else kernel_gradient
+        return again(x, gradients[0], (shape[2], shape[3]), stride, dilation), None, None, None
+
+
+class _Product(torch.autograd.Function):
+    """`kernel_gradient`, to be differentiated."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, gradient: torch.Tensor, size: tuple[int, int], stride: int, dilation: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, gradient)
+        ctx.geometry = stride, dilation
+        return kernel_gradient(x, gradient, size, stride, dilation)
+
+    @staticmethod
+    def backward(ctx: Any, *kernels: torch.Tensor) -> Any:
+        (x, gradient), (stride, dilation), (kernel,) = ctx.saved_tensors, ctx.geometry, kernels
+        wanted = ctx.needs_input_grad
+        for_x = _input_gradient(gradient, kernel, x.shape, stride, dilation) if wanted[0] else None
+        for_gradient = depthwise(x, kernel, stride, dilation) if wanted[1] else None
+        return for_x, for_gradient, None, None, None
+
+
+def _input_gradient(
+    gradient: torch.Tensor, kernel: torch.Tensor, shape: torch.Size, stride: int, dilation: int
+) -> torch.Tensor:
+    """Gradient (B, C, H/stride, W/stride) of the output → of the input, (B, C, H, W)."""
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    if stride == 1:
+        convolve = depthwise if torch.is_grad_enabled() else _convolve
+        return convolve(gradient, kernel.flip(2, 3), 1, dilation)
+    padding = [dilation * (size // 2) for size in kernel.shape[2:]]
+    back: torch.Tensor = conv2d_input(shape, kernel, gradient, stride, padding, dilation, shape[1])  # type: ignore[no-untyped-call]
+    return back
 
 
 def kernel_gradient(

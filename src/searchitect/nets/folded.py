@@ -6,7 +6,7 @@ Mean and variance of W z over a batch are W·mean(z) and the diagonal of W·cov(
 2015 for a linear layer), so that the outputs of the single convolutions are never made: nothing is kept for the
 backward pass but the z, and a gate times BatchNorm is a scale that costs nothing. The backward pass is the chain rule
 of algorithm 1 with W z left implicit; Σ dy zᵀ is the only product over the data besides the gradients of the z.
-It cannot be differentiated a second time (torch says so).
+A gradient that is to be differentiated again is made anew by autograd from the same formulas (`_formula`).
 
 In float32 the covariance loses digits when a channel's mean is much larger than its spread (one part in 10⁷ times
 the square of their ratio), as every one-pass variance does.
@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from searchitect.nets.weighted import remember
@@ -53,7 +52,7 @@ def folded_relus(terms: Sequence[Term]) -> list[torch.Tensor]:
 
 def _folded(terms: Sequence[Term], *, apart: bool) -> list[torch.Tensor]:
     weights = torch.stack([term.conv.weight for term in terms]).flatten(2)
-    gates = None if terms[0].gate is None else torch.stack([t.gate for t in terms if t.gate is not None])[:, None]
+    gates = _gates([term.gate for term in terms])
     scale, shift = (_affine([getattr(term.norm, name) for term in terms], gates) for name in ("weight", "bias"))
     if scale is None:
         scale = weights.new_ones((1, 1)) if gates is None else gates
@@ -62,6 +61,15 @@ def _folded(terms: Sequence[Term], *, apart: bool) -> list[torch.Tensor]:
     mean, variance, *ys = _Folded.apply(weights, scale, shift, eps, apart, *(term.z for term in terms))  # type: ignore[no-untyped-call]
     remember([term.norm for term in terms], mean, variance, terms[0].z[:, 0].numel())
     return list(ys)
+
+
+def _gates(gates: list[torch.Tensor | None]) -> torch.Tensor | None:
+    """(K, 1), or None where all are 1."""
+    given = [gate for gate in gates if gate is not None]
+    if not given:
+        return None
+    one = given[0] if len(given) == len(gates) else given[0].new_ones(())
+    return torch.stack([one if gate is None else gate for gate in gates])[:, None]
 
 
 def _affine(values: list[torch.Tensor | None], gates: torch.Tensor | None) -> torch.Tensor | None:
@@ -97,15 +105,16 @@ class _Folded(torch.autograd.Function):
         folded = gain[:, :, None] * weights
         bias = -gain * mean if shift is None else torch.addcmul(shift, gain, mean, value=-1)
         ys = _apart(inputs, folded, bias) if apart else [_together(inputs, folded, bias.sum(0))]
-        ctx.save_for_backward(weights, m, spread, mean, inverse, gain, *inputs, *(ys if apart else []))
-        ctx.apart, ctx.pixels, ctx.shifted = apart, pixels, shift is not None
+        ctx.save_for_backward(weights, scale, shift, m, spread, mean, inverse, gain, *inputs, *(ys if apart else []))
+        ctx.apart, ctx.pixels, ctx.eps = apart, pixels, eps
         ctx.mark_non_differentiable(mean, variance)
         return mean, variance, *ys
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
-        weights, m, spread, mean, inverse, gain, *inputs = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _again(ctx, *gradients[2:])
+        weights, _, shift, m, spread, mean, inverse, gain, *inputs = ctx.saved_tensors
         dys = [g.contiguous(memory_format=torch.channels_last) for g in gradients[2:]]
         if ctx.apart:
             inputs, ys = inputs[: len(dys)], inputs[len(dys) :]
@@ -124,8 +133,46 @@ class _Folded(torch.autograd.Function):
         for k, (z, dy) in enumerate(zip(inputs, dys, strict=True)):
             if ctx.needs_input_grad[5 + k]:
                 of_inputs[k] = _add_times(_times(dy, forth[k], constants[k]), z, back[k])
-        of_shift = total.expand_as(along) if ctx.shifted else None
+        of_shift = None if shift is None else total.expand_as(along)
         return of_weights, inverse * along, of_shift, None, None, *of_inputs
+
+
+def _again(ctx: Any, *gradients: torch.Tensor) -> Any:
+    """The gradients as a part of autograd's graph."""
+    saved = ctx.saved_tensors
+    inputs = saved[8 : 8 + len(gradients)] if ctx.apart else saved[8:]
+    # views of their own: one input may be computed from another one, and only the formula's own ways count here
+    weights, scale, *inputs = (t.view_as(t) for t in (*saved[:2], *inputs))
+    shift = None if saved[2] is None else saved[2].view_as(saved[2])
+    ys = _formula(weights, scale, shift, ctx.eps, ctx.apart, inputs)
+    given = [weights, scale, shift, *inputs]
+    wanted = [t for t in given if t is not None and t.requires_grad]
+    found = iter(torch.autograd.grad(ys, wanted, gradients, create_graph=True, materialize_grads=True))
+    of = [next(found) if t is not None and t.requires_grad else None for t in given]
+    return *of[:3], None, None, *of[3:]
+
+
+def _formula(
+    weights: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor | None, eps: float, apart: bool,
+    inputs: Sequence[torch.Tensor],
+) -> list[torch.Tensor]:  # fmt: skip
+    """The results of `_Folded.forward` by operations that autograd knows."""
+    rows = [_rows(z) for z in inputs]
+    m = torch.stack([row.mean(0) for row in rows])[:, :, None]
+    grams = torch.stack([row.t() @ row for row in rows]) / len(rows[0])
+    variance = ((weights @ (grams - m @ m.mT)) * weights).sum(2)
+    gain = scale * (variance + eps).rsqrt()
+    bias = -gain * (weights @ m)[:, :, 0]
+    bias = bias if shift is None else bias + shift
+    matrices = gain[:, :, None] * weights
+    if apart:
+        return [torch.relu(_times(z, *own)) for z, *own in zip(inputs, matrices, bias, strict=True)]
+    zero = torch.zeros_like(bias[0])
+    ys = [
+        _times(z, matrix, zero if k else bias.sum(0))
+        for k, (z, matrix) in enumerate(zip(inputs, matrices, strict=True))
+    ]
+    return [torch.stack(ys).sum(0)]
 
 
 def _apart(inputs: Sequence[torch.Tensor], folded: torch.Tensor, bias: torch.Tensor) -> list[torch.Tensor]:

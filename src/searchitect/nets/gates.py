@@ -37,7 +37,7 @@ class Run:
     values:  the values of decisions that are not gates (widths, kernels, ...).
     shares:  for a mixed pass, the weights by the name or the place of a gate.
     around:  set once for a supernet: how the gates of choices meet their input, `around(gate, inner, *inputs)`.
-    whole:   functions that run whole cells in a mixed pass, by class (`Supernet.whole`).
+    whole:   functions that run whole cells, by class (`Supernet.whole`).
     """
 
     def __init__(self, around: Combine | None = None) -> None:
@@ -70,7 +70,7 @@ def follow(gate: Gate, *inputs: Any) -> Any:
 def weigh(gate: Gate, *inputs: Any) -> Any:
     """The weighted sum of the options, each with its share; a fixed value in `values` picks one option."""
     run = gate.run
-    shares = run.shares.get(gate.place) or run.shares.get(gate.name)
+    shares = shares_for(gate)
     if shares is not None:
         return gate.blend(shares, *inputs)
     if gate.name in run.values:
@@ -81,6 +81,11 @@ def weigh(gate: Gate, *inputs: Any) -> Any:
         f"decision {gate.name!r} has no weights: give mix() a tensor of {gate.n} numbers for it, or one option "
         f"in values={{{gate.name!r}: ...}}"
     )
+
+
+def shares_for(gate: Gate) -> Shares | None:
+    """The weights of a gate in this mixed pass: those of its place, else those of its decision."""
+    return gate.run.shares.get(gate.place) or gate.run.shares.get(gate.name)
 
 
 class Gate(nn.Module, ABC):
@@ -144,10 +149,12 @@ class ChoiceGate(Gate):
         return [candidate(*inputs) for candidate in self.candidates]
 
     def blend(self, shares: Shares, *inputs: Any) -> Any:
-        live = _live(self, shares)
-        # zeros add nothing, and their share gets no gradient by it: they are run only when they are alone
-        run = [i for i in live if not self._zeros[i]] or live[:1]
+        run = self.not_zeros(live_options(self, shares))
         return weighted_sum(self, shares, ((i, self.candidates[i](*inputs)) for i in run))
+
+    def not_zeros(self, live: Sequence[int]) -> Sequence[int]:
+        """Zeros add nothing, and their share gets no gradient by it: they are run only when they are alone."""
+        return [i for i in live if not self._zeros[i]] or live[:1]
 
     def position(self, value: Scalar) -> int:
         return self.labels.index(value)
@@ -175,7 +182,7 @@ class DepthGate(Gate):
         return found[self.low :]
 
     def blend(self, shares: Shares, *inputs: Any) -> Any:
-        live = _live(self, shares)
+        live = live_options(self, shares)
 
         def terms() -> Any:
             (x,) = inputs
@@ -211,14 +218,14 @@ class SubsetGate(Gate):
         return [member(*inputs) for member in self.members]
 
     def blend(self, shares: Shares, *inputs: Any) -> list[Any]:
-        return [_scaled(shares, i, self.members[i](*inputs)) for i in _live(self, shares)]
+        return [_scaled(shares, i, self.members[i](*inputs)) for i in live_options(self, shares)]
 
     def position(self, value: Scalar) -> int:
         return self.combinations.index(tuple(self.labels.index(label) for label in str(value).split("+")))
 
 
 class Whole(nn.Module):
-    """A cell that a mixed pass may run as a whole: by a function from `Run.whole`, else as it is written."""
+    """A cell that may be run as a whole, mixed or along a path: by a function from `Run.whole`, else as it is."""
 
     def __init__(self, module: nn.Module, run: Run) -> None:
         super().__init__()
@@ -226,7 +233,7 @@ class Whole(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         run = self.run
-        rule = run.whole.get(type(self.module)) if run.shares and run.combine is weigh else None
+        rule = run.whole.get(type(self.module)) if run.combine in (weigh, follow) else None
         return self.module(*inputs) if rule is None else rule(self.module, run, *inputs)
 
 
@@ -237,7 +244,7 @@ def shares_of(name: str, weight: torch.Tensor) -> Shares:
     return Shares(weight.unbind(), weight.detach().tolist())
 
 
-def _live(gate: Gate, shares: Shares) -> list[int]:
+def live_options(gate: Gate, shares: Shares) -> list[int]:
     """The options with a share; the first one when there is none at all."""
     if len(shares.numbers) != gate.n:
         raise UsageError(

@@ -1,121 +1,127 @@
-"""Whole cells of a supernet in one go: every node is Σ over its edges Σ over operations of gate · operation(state).
+"""Whole cells of a supernet in one go: every node is Σ over its edges Σ over options of share · option(state).
 
-The cells hold the very modules of the plain supernet, an edge being a list of operations, so that parameters, buffers
-and their names are those of the plain one. Training passes run them together:
+`speed_up(net)` has mixtures and single paths of a supernet run the cells of `nets.cells` this way, with the supernet's
+own modules: nothing is copied, names, checkpoints and inheritance stay as they are. In training mode
 
 - of each state once: ReLU, poolings and their BatchNorm, the grids that make dilation disappear;
-- all 1×1 convolutions into a node with their BatchNorm and gates as one sum of products (`folded`);
-- gate times BatchNorm as BatchNorm with the gate as its scale; `none` not at all;
+- all 1×1 convolutions into a node with their BatchNorm and shares as one sum of products (`folded`);
+- share times BatchNorm as BatchNorm with the share in its scale; zeros not at all;
 - depthwise convolutions with their fast backward pass (`depthwise`), everything in channels_last.
 
-Known operations: `Zero`, identity, average and max pooling with or without BatchNorm, ReLU + convolution + BatchNorm
-(`SameConv`), ReLU + depthwise + 1×1 + BatchNorm once or twice (`Depthwise`). Any other module runs as it is. The
-result equals the plain one up to rounding; gates alone (`autograd.grad` of the weights (E, O)) cost no gradients
-of kernels. Where the plain way is needed it is taken: evaluation mode, automatic mixed precision, inputs that are not
-images, and `twice_differentiable`, for methods that differentiate the gradient (second-order DARTS).
+Known options: `Zero`, identity, average and max pooling with or without BatchNorm, ReLU + convolution + BatchNorm
+(`SameConv`), ReLU + depthwise + 1×1 + BatchNorm once or twice (`Depthwise`). Any other option, and one with a hook or
+a forward pass of its own, runs as it is. The result equals the plain one up to rounding; gradients for shares
+alone (`autograd.grad`) cost no gradients of kernels. Cells run as they are written in evaluation mode, in automatic
+mixed precision, where inputs are not images, and in a supernet made with `around`.
 
-Shapes: B batch, C channels, H W, E edges, O operations.
+Shapes: B batch, C channels, H W.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from searchitect.nets.mixing import Source, Step, node, plain_node
+from searchitect.nets.cells import Cell, Edge, Members, TwoInputCell
+from searchitect.nets.gates import ChoiceGate, Run, SubsetGate, follow, live_options, shares_for
+from searchitect.nets.mixing import Source, Step, node, total
+from searchitect.nets.supernets import Supernet
 
-Active = Sequence[Sequence[int]] | None  # for each edge the operations that run; None: all of all
-Edges = Sequence[Iterable[nn.Module]]
-
-
-class MixedCell(nn.Module):
-    """The cell of NAS-Bench-201 with all operations on every edge.
-
-    edges: for each pair of nodes, in the order 0→1, 0→2, 1→2, 0→3, ..., its operations (a list or a ModuleDict).
-    Node 0 is the input, the last node the output.
-    """
-
-    def __init__(self, edges: Edges) -> None:
-        super().__init__()
-        self.edges = _held(edges)
-        self.nodes = _nodes(len(self.edges), 1)
-        self.twice_differentiable = False
-
-    def forward(self, x: torch.Tensor, weights: torch.Tensor | None, active: Active = None) -> torch.Tensor:
-        """x (B, C, H, W), weights (E, O), or None where every gate is 1 → (B, C, H, W).
-
-        active: the operations that run on each edge, for methods that sample; None runs all.
-        """
-        return run([x], self, weights, active)[-1]
+Scale = torch.Tensor | None  # a scalar; None is 1
 
 
-class MixedTwoInputCell(nn.Module):
-    """The cell of DARTS with all operations on every edge.
-
-    older, newer: bring the outputs of the two cells before to the width of this one.
-    edges: for each inner node in turn, one list of operations for every state before it (2, 3, 4, ...).
-    """
-
-    def __init__(self, older: nn.Module, newer: nn.Module, edges: Edges) -> None:
-        super().__init__()
-        self.older, self.newer = older, newer
-        self.edges = _held(edges)
-        self.nodes = _nodes(len(self.edges), 2)
-        self.twice_differentiable = False
-
-    def forward(
-        self, older: torch.Tensor, newer: torch.Tensor, weights: torch.Tensor | None, active: Active = None
-    ) -> torch.Tensor:
-        """older (B, C0, H, W), newer (B, C1, H, W), weights (E, O) → (B, nodes·C, H', W'), the nodes side by side."""
-        states = run([self.older(older), self.newer(newer)], self, weights, active)
-        return torch.cat(states[2:], dim=1)
+def speed_up(net: Supernet) -> None:
+    """Run the cells of a supernet as a whole from now on, in mixtures and in single paths."""
+    net.whole(Cell, cell)
+    net.whole(TwoInputCell, two_input_cell)
 
 
-def _held(edges: Edges) -> nn.ModuleList:
-    return nn.ModuleList(e if isinstance(e, nn.Module) else nn.ModuleList(e) for e in edges)
+def cell(module: Cell, run: Run, x: torch.Tensor) -> torch.Tensor:
+    """The output of a `Cell`: (B, C, H, W) → the shape its edges give."""
+    if not _suits(module, run, x):
+        return _plain(module, x)
+    sources, edges = [Source(x)], iter(module.edges)
+    for _ in range(1, module.nodes):
+        steps = [step for source in sources for step in _steps(next(edges), source, run, None)]
+        sources.append(Source(node(steps)))
+    return sources[-1].x
 
 
-def _nodes(edges: int, inputs: int) -> int:
-    """Nodes beyond the inputs. Raises ValueError when the edges fit no number of them."""
-    nodes, count = 0, 0
-    while count < edges:
-        count += inputs + nodes
-        nodes += 1
-    if count != edges or not nodes:
-        raise ValueError(f"{edges} edges: every node has one from each state before it, beginning with {inputs}")
-    return nodes
+def two_input_cell(module: TwoInputCell, run: Run, older: torch.Tensor, newer: torch.Tensor) -> torch.Tensor:
+    """The output of a `TwoInputCell`: (B, C0, H, W), (B, C1, H, W) → (B, nodes·C, H', W')."""
+    if not _suits(module, run, older):
+        return _plain(module, older, newer)
+    sources = [Source(x) for x in module.inputs(older, newer)]
+    for inner in module.nodes:
+        edges = _edges(inner, run)
+        if edges is None:
+            sources.append(Source(total(inner([source.x for source in sources]))))
+            continue
+        steps = [step for edge, scale in edges for step in _steps(edge.op, sources[edge.source], run, scale)]
+        sources.append(Source(node(steps)))
+    return torch.cat([source.x for source in sources[2:]], dim=1)
 
 
-def run(
-    states: list[torch.Tensor], cell: MixedCell | MixedTwoInputCell, weights: torch.Tensor | None, active: Active
-) -> list[torch.Tensor]:
-    """The inputs and all nodes of a cell in order."""
-    fast = cell.training and not cell.twice_differentiable and _suits(states[0])
-    add = node if fast else plain_node
-    operations = [_operations(edge) for edge in cell.edges]
-    gates = None if weights is None else weights.flatten().unbind()
-    sources = [Source(x) for x in states]
-    edge = gate = 0
-    for _ in range(cell.nodes):
-        steps = []
-        for source in sources:
-            for k, operation in enumerate(operations[edge]):
-                if active is None or k in active[edge]:
-                    steps.append(Step(source, operation, None if gates is None else gates[gate + k]))
-            gate += len(operations[edge])
-            edge += 1
-        sources.append(Source(add(steps) if steps else torch.zeros_like(sources[-1].x)))
-    return [source.x for source in sources]
+def _plain(module: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+    y: torch.Tensor = module(*inputs)
+    return y
 
 
-def _operations(edge: nn.Module) -> list[nn.Module]:
-    return list(edge.values() if isinstance(edge, nn.ModuleDict) else edge.children())
-
-
-def _suits(x: torch.Tensor) -> bool:
-    """Whether the fast way can be taken at all: images, more than one value per channel, one precision."""
-    if x.dim() != 4 or x.numel() == x.shape[1]:
+def _suits(module: nn.Module, run: Run, x: torch.Tensor) -> bool:
+    """Training, on images with more than one value per channel, in one precision."""
+    if not module.training or run.around is not None or x.dim() != 4 or x.numel() == x.shape[1]:
         return False
     return not torch.is_autocast_enabled(x.device.type)
+
+
+def _edges(inner: nn.Module, run: Run) -> list[tuple[Edge, Scale]] | None:
+    """The edges into a node of a two-input cell and their weights; None for a node that is made otherwise."""
+    if type(inner) is Members:
+        members: Sequence[nn.Module] = list(inner.members)
+        scales: Sequence[Scale] = [None] * len(members)
+    elif type(inner) is SubsetGate:
+        members, scales = _members(inner, run)
+    else:
+        return None
+    edges = [member for member in members if type(member) is Edge]
+    return list(zip(edges, scales, strict=True)) if len(edges) == len(members) else None
+
+
+def _members(gate: SubsetGate, run: Run) -> tuple[list[nn.Module], list[Scale]]:
+    shares = None if run.combine is follow else shares_for(gate)
+    if shares is not None:
+        wanted: Sequence[int] = live_options(gate, shares)
+        return [gate.members[i] for i in wanted], [_scale(shares.numbers[i], shares.tensors[i]) for i in wanted]
+    if run.combine is follow:
+        wanted = gate.combinations[run.chosen[gate.name]]
+    elif gate.name in run.values:
+        wanted = gate.combinations[gate.position(run.values[gate.name])]
+    else:
+        wanted = range(gate.n)
+    return [gate.members[i] for i in wanted], [None] * len(wanted)
+
+
+def _steps(edge: nn.Module, source: Source, run: Run, scale: Scale) -> list[Step]:
+    """The operations that run on one edge, with their shares."""
+    if type(edge) is not ChoiceGate:
+        return [Step(source, edge, scale)]
+    if run.combine is follow:
+        return [Step(source, edge.candidates[run.chosen[edge.name]], scale)]
+    shares = shares_for(edge)
+    if shares is None:  # the gate itself knows what is fixed, and what is missing
+        return [Step(source, edge, scale)]
+    steps = []
+    for i in edge.not_zeros(live_options(edge, shares)):
+        share = _scale(shares.numbers[i], shares.tensors[i])
+        steps.append(Step(source, edge.candidates[i], share if scale is None else _times(scale, share)))
+    return steps
+
+
+def _scale(number: float, share: torch.Tensor) -> Scale:
+    return None if number == 1.0 and not share.requires_grad else share
+
+
+def _times(scale: torch.Tensor, share: Scale) -> torch.Tensor:
+    return scale if share is None else scale * share

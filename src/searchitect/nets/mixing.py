@@ -76,25 +76,22 @@ class _Groups(NamedTuple):
     shared: list[tuple[torch.Tensor | None, torch.Tensor]]  # gates, and tensors that other nodes use as well
     own: list[torch.Tensor]  # with their gates already
     seen: list[tuple[nn.BatchNorm2d, torch.Tensor, torch.Tensor]]  # shared norms, with mean and variance
-
-
-def plain_node(steps: list[Step]) -> torch.Tensor:
-    """Σ gate · operation(state), one module after the other."""
-    return _total([step.plain() for step in steps])
+    norms: list[nn.BatchNorm2d]  # the first one; those of the groups above are like it
 
 
 def node(steps: list[Step]) -> torch.Tensor:
     """Σ gate · operation(state) in training mode, as few passes over the data as possible."""
-    groups = _Groups([], [], [], [], [], [])
+    groups = _Groups([], [], [], [], [], [], [])
     for step in steps:
         _add(step, _parts(step.operation), groups)
     relus = folded_relus([first for first, _, _ in groups.twice])
     for relu, (_, (deep, point, norm), gate) in zip(relus, groups.twice, strict=True):
         z = depthwise(relu, deep.weight, deep.stride[0], deep.dilation[0])
         groups.folded.append(Term(z, point, norm, gate))
-    gates = [gate for gate, _ in groups.shared if gate is not None]
-    tensors = [tensor for _, tensor in groups.shared]
-    own = groups.own + ([weighted_sum(gates, tensors)] if gates else tensors)
+    own = groups.own + [tensor for gate, tensor in groups.shared if gate is None]
+    gated = [(gate, tensor) for gate, tensor in groups.shared if gate is not None]
+    if gated:
+        own.append(weighted_sum(*zip(*gated, strict=True)))
     if groups.folded:
         own.append(folded_sum(groups.folded))
     if groups.on_grids:
@@ -103,13 +100,18 @@ def node(steps: list[Step]) -> torch.Tensor:
     if groups.seen:
         norms, means, variances = zip(*groups.seen, strict=True)
         remember(norms, torch.stack(means), torch.stack(variances), own[0][:, 0].numel())
-    return _total(own) if own else plain_node(steps)  # nothing but zeros: their shape
+    return total(own or [step.plain() for step in steps])  # nothing but zeros: their shape
 
 
 def _add(step: Step, parts: list[Any], groups: _Groups) -> None:
     """Put one operation, given as the modules it consists of, into its group."""
     kinds = [type(part) for part in parts]
+    norms = [part for part in parts if type(part) is nn.BatchNorm2d]
+    groups.norms.extend(norms[: not groups.norms])
     if kinds == [Zero]:
+        return
+    if _watched(step.operation) or not all(_alike(norm, groups.norms[0]) for norm in norms):
+        groups.own.append(step.plain())
         return
     if kinds == [nn.Identity]:
         groups.shared.append((step.gate, step.source.x))
@@ -164,6 +166,17 @@ def _parts(module: nn.Module) -> list[Any]:
     return list(module) if type(module) is nn.Sequential else [module]
 
 
+def _watched(module: nn.Module) -> bool:
+    """Whether something waits for this module to be called: a hook, or a forward pass that was put over its own."""
+    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(hooks) or "forward" in vars(module)
+
+
+def _alike(norm: nn.BatchNorm2d, first: nn.BatchNorm2d) -> bool:
+    """Whether two norms can be computed by one formula."""
+    return (norm.eps, norm.weight is None, norm.bias is None) == (first.eps, first.weight is None, first.bias is None)
+
+
 def _trains(norm: nn.BatchNorm2d) -> bool:
     """A BatchNorm that is not frozen on its own."""
     return norm.training
@@ -184,8 +197,9 @@ def _separable(deep: nn.Conv2d, point: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     return square and padded and alone and _pointwise(point) and _trains(norm)
 
 
-def _total(tensors: list[torch.Tensor]) -> torch.Tensor:
-    total = tensors[0]
+def total(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """The sum, all of one shape."""
+    y = tensors[0]
     for tensor in tensors[1:]:
-        total = total + tensor
-    return total
+        y = y + tensor
+    return y

@@ -149,14 +149,24 @@ class Supernet(nn.Module):
             return self.root(x)
 
     def whole(self, kind: type[nn.Module], function: Callable[..., Any] | None) -> None:
-        """Let `function(cell, run, *inputs)` stand for a whole `Cell` or `TwoInputCell` in mixed passes.
+        """Let `function(cell, run, *inputs)` stand for a whole `Cell` or `TwoInputCell`, in `mix` and along a path.
 
-        Its edges are the gates, `run.shares[gate.name]` their weights. None goes back to the plain way.
+        Its edges are the gates, `run.shares[gate.name]` their weights or `run.chosen[gate.name]` what is run. None goes
+        back to the plain way. `nets.mixed` has such functions.
         """
         if function is None:
             self._run.whole.pop(kind, None)
         else:
             self._run.whole[kind] = function
+
+    @contextmanager
+    def plainly(self) -> Iterator[None]:
+        """Inside, all cells are run as they are written, so that gradients can be differentiated again."""
+        kept, self._run.whole = self._run.whole, {}
+        try:
+            yield
+        finally:
+            self._run.whole = kept
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are made anew from the space, since its parts are known by what they are here."""

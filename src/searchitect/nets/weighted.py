@@ -1,6 +1,6 @@
 """Sums with gates as factors, averages and normalisation, each keeping as little as possible for the backward pass.
 
-Each first-order only (torch says so when they are differentiated a second time), on tensors in channels_last.
+Each can be differentiated again. For tensors in channels_last.
 Shapes: B batch, C channels, H W.
 """
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from searchitect.nets.depthwise import depthwise
@@ -33,7 +32,6 @@ class _WeightedSum(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         gates, *tensors = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
@@ -51,32 +49,37 @@ def normalised(x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor,
 
     (B, C, H, W) → the same.
     """
-    y, mean, variance = _Normalised.apply(x, eps)  # type: ignore[no-untyped-call]
+    y, _, mean, variance = _Normalised.apply(x, eps)  # type: ignore[no-untyped-call]
     return y, mean, variance
 
 
 class _Normalised(torch.autograd.Function):
-    """Ioffe and Szegedy 2015, algorithm 1; its gradient written with the normalised values (section 3)."""
+    """x → y, 1 / √(variance + eps), mean, variance. Ioffe and Szegedy 2015, algorithm 1; its gradient (section 3) is
+    written with y and the second result, which is a result so that the gradient can be differentiated again."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(ctx: Any, x: torch.Tensor, eps: float) -> tuple[torch.Tensor, ...]:
         y, mean, inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, eps)
         variance = inverse.square().reciprocal() - eps
         ctx.save_for_backward(y, inverse)
         ctx.mark_non_differentiable(mean, variance)
-        return y, mean, variance
+        ctx.set_materialize_grads(False)
+        return y, inverse, mean, variance
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> Any:
         y, inverse = ctx.saved_tensors
-        gradient, channels = gradients[0], y.shape[1]
-        pixels = y.numel() // channels
-        mean = gradient.sum((0, 2, 3)) / pixels
-        along = (gradient * y).sum((0, 2, 3)) / pixels
-        shape = (1, channels, 1, 1)
-        back = torch.addcmul((-mean * inverse).view(shape), gradient, inverse.view(shape))
-        return back.addcmul_(y, (-along * inverse).view(shape)), None
+        gradient, of_inverse = gradients[:2]
+        shape, pixels = (1, -1, 1, 1), y.numel() // y.shape[1]
+        back = None
+        if gradient is not None:
+            mean, along = gradient.sum((0, 2, 3)) / pixels, (gradient * y).sum((0, 2, 3)) / pixels
+            back = torch.addcmul((-mean * inverse).view(shape), gradient, inverse.view(shape))
+            back = torch.addcmul(back, y, (-along * inverse).view(shape))
+        if of_inverse is not None:
+            own = y * (of_inverse * inverse.square() / -pixels).view(shape)
+            back = own if back is None else back + own
+        return back, None
 
 
 def gated_norm(gate: torch.Tensor | None, norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:

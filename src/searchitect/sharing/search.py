@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from searchitect.errors import NotFiniteError, UsageError
+from searchitect.nets.mixed import speed_up
 from searchitect.nets.supernets import supernet
 from searchitect.records import Epoch
 from searchitect.seeds import derive
@@ -90,6 +91,8 @@ class SupernetSearch:
             ) from error
         if self.loop.checkpoint:
             self._keep_less()
+        elif self.loop.fast:
+            speed_up(self.net)
         self.guard = guard.Guard(self.loop.allowed_skips)
         self.done = 0
         self.derived: list[Architecture] = []
@@ -265,7 +268,7 @@ class SupernetSearch:
         def loss() -> Tensor:
             return self.setup.of(lambda x: self.net.mix(x, logits.shares()), batch)
 
-        with unchanged(self.net):
+        with unchanged(self.net), self.net.plainly():
             self.net.train()
             return guard.eigenvalue(loss, logits.tensors())
 

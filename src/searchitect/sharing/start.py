@@ -43,6 +43,8 @@ class Loop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lr_weights, lr_end, momentum, decay_weights, clip: SGD of the weights, its rate falling by a cosine.
     batch_size: None for that of the recipe. accumulate: parts in which a batch goes through the network.
     checkpoint: whether options keep nothing for the backward pass and run again there (`memory.py`).
+    fast: whether cells are run as a whole (`nets.mixed`); the same up to rounding, in less time and memory. Not with
+    `checkpoint`.
     penalty, penalty_weight: a cost ("params", "macs" or "latency_ms") as a term of the architecture's loss.
     guard: whether to stop before a collapse. allowed_skips: in one cell; None for the rule of `guard`. hessian: whether
     to compute the largest curvature after each epoch (some twenty double passes over one batch).
@@ -58,6 +60,7 @@ class Loop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_size: int | None = None
     accumulate: int = 1
     checkpoint: bool = False
+    fast: bool = True
     penalty: Literal["params", "macs", "latency_ms"] | None = None
     penalty_weight: float = 0.1
     guard: bool = True
