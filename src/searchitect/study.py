@@ -241,7 +241,11 @@ class Study:
         if formats:
             from searchitect.finalize import write_formats
 
-            write_formats(target, formats, space)
+            try:
+                write_formats(target, formats, space)
+            except BaseException:
+                shutil.rmtree(target, ignore_errors=True)  # all or nothing, so that it can be tried again
+                raise
         return target
 
     def enqueue(self, architecture: Architecture) -> None:

@@ -49,6 +49,12 @@ def test_trials_in_an_unknown_form(study, tmp_path):
     assert ".csv or .jsonl" in " ".join(result.stderr.split())
 
 
+def test_another_form_needs_a_folder(study):
+    result = run("export", study, "--format", "pt2")
+    assert result.exit_code == 2
+    assert "--format pt2: name the folder to export to" in result.stderr
+
+
 def test_nothing_to_export_is_wrong_usage(study):
     result = run("export", study)
     assert result.exit_code == 2

@@ -17,11 +17,16 @@ from searchitect.errors import UsageError
 @study_argument
 @click.argument("out", required=False, metavar="[OUT]")
 @click.option("--trials", metavar="FILE", help="Write the table of trials as .csv or .jsonl.")
-def export(folder: Path, out: str | None, trials: str | None) -> None:
+@click.option("--format", "formats", type=click.Choice(["pt2", "onnx", "onnx-int8"]), multiple=True,
+              help="Another form of the network beside model.py; may be repeated.")  # fmt: skip
+def export(folder: Path, out: str | None, trials: str | None, formats: tuple[str, ...]) -> None:
     """Copy the network that was found to the folder OUT, or write the trials as a table.
 
-    OUT becomes a bundle: plain PyTorch code, weights, preprocessing and a card; it needs no searchitect.
+    OUT becomes a bundle: plain PyTorch code, weights, preprocessing and a card; it needs no searchitect. A format adds
+    a file to it, which was compared with the network before: model.pt2 (torch.export), model.onnx, model.int8.onnx.
     """
+    if out is None and formats:
+        raise UsageError(f"--format {formats[0]}: name the folder to export to")
     if out is None and trials is None:
         raise UsageError("nothing to export: name a folder for the network, or a file with --trials FILE.csv")
     if trials is not None:
@@ -32,7 +37,7 @@ def export(folder: Path, out: str | None, trials: str | None) -> None:
         from searchitect.study import Study
 
         target = Path(out).expanduser()
-        Study.open(folder).export(target)
+        Study.open(folder).export(target, formats)
         click.echo(f"wrote {target}")
         click.echo(f"next: searchitect predict {target} DATA")
 

@@ -1,8 +1,8 @@
 """After the search: finalists become one winner, the winner a verdict on test data, and the network a folder.
 
 Others get from here: `compare`, `compare_scores`, `compare_seeds` (the verdict), `plan_finals`, `run_stages` with
-`FinalContext` (stages A and B), `write_bundle`, `read_bundle`, `rebuild`, `run_bundle` (the folder `best/`). Loaded
-when first used.
+`FinalContext` (stages A and B), `write_bundle`, `read_bundle`, `rebuild`, `run_bundle` (the folder `best/`),
+`write_formats` (pt2 and onnx in it). Loaded when first used.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from searchitect.finalize.bundle import Bundle as Bundle
     from searchitect.finalize.bundle import write_bundle as write_bundle
+    from searchitect.finalize.formats import write_formats as write_formats
     from searchitect.finalize.opening import Opened as Opened
     from searchitect.finalize.opening import read_bundle as read_bundle
     from searchitect.finalize.opening import rebuild as rebuild
@@ -30,7 +31,7 @@ _FILES = {
     "compare": "verdict", "compare_scores": "verdict", "compare_seeds": "verdict", "FinalPlan": "planning",
     "plan_finals": "planning", "FinalContext": "stages", "FinalResult": "stages", "run_stages": "stages",
     "Bundle": "bundle", "write_bundle": "bundle", "Opened": "opening", "read_bundle": "opening", "rebuild": "opening",
-    "run_bundle": "opening",
+    "run_bundle": "opening", "write_formats": "formats",
 }  # fmt: skip
 
 __all__ = list(_FILES)
