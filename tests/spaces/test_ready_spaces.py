@@ -11,6 +11,7 @@ from searchitect.errors import UsageError
 from searchitect.nets import Costs, build
 from searchitect.space import Space
 from searchitect.spaces import SPACES, auto, load_space, nb201
+from searchitect.spaces.automatic import shared
 from searchitect.torchseeds import seeded_torch
 
 SHAPES = {
@@ -134,6 +135,26 @@ def test_nb201_is_the_published_network():
     assert len(list(model.children())) == 2 + 3 + 2 + 5
 
 
+def test_convolutions_of_nb201_may_follow_their_input():
+    """Other modules for the same networks: parameters and outputs agree."""
+    usual, follows = (load_space("nb201", cells=1, width=4, follow=f) for f in (False, True))
+    assert usual.fingerprint != follows.fingerprint
+    for i in range(20):
+        decisions = usual.sample(i).decisions
+        models = [build(s, s.architecture(decisions), (3, 8, 8), outputs=3) for s in (usual, follows)]
+        shapes = [[tuple(p.shape) for p in model.parameters()] for model in models]
+        assert shapes[0] == shapes[1]
+        models[1].load_state_dict(dict(zip(models[1].state_dict(), models[0].state_dict().values(), strict=True)))
+        x = torch.linspace(-1, 1, 2 * 3 * 64).reshape(2, 3, 8, 8)
+        assert torch.equal(models[0].eval()(x), models[1].eval()(x))
+    same = {}  # who is the same for one is the same for the other; a block of its own is looked into less
+    for i in range(300):
+        decisions = usual.sample(i).decisions
+        key = usual.key(usual.architecture(decisions))
+        assert same.setdefault(follows.key(follows.architecture(decisions)), key) == key
+    assert len(set(same.values())) > 0.98 * len(same) > 200
+
+
 def test_darts_cells_stand_where_published():
     model = build(
         load_space("darts", cells=8, width=4), load_space("darts", cells=8, width=4).sample(0), (3, 16, 16), outputs=10
@@ -237,3 +258,20 @@ def test_auto_is_wider_with_more_time():
 def test_auto_refuses_what_does_not_belong_together(kind, shape, rows):
     with pytest.raises(UsageError, match="write 'image' with"):
         auto(kind, shape, rows, 60)
+
+
+def test_the_space_for_a_supernet_gets_smaller_with_less_time():
+    sizes = []
+    for budget in (36_000, 600, 60):
+        space, why = shared("darts", (1, 8, 8), 1500, budget)
+        assert space.name == "nb201"
+        assert "a stage" in why
+        sizes.append(Costs(space, (1, 8, 8), 10).of(space.architecture(space.baseline)).params)
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[-1]
+
+
+def test_for_pcdarts_options_follow_their_input():
+    space, _ = shared("pcdarts", (1, 8, 8), 1500, 180)
+    assert any(isinstance(m, nets.SameConv) for m in build(space, space.architecture(space.baseline), (1, 8, 8),
+                                                           outputs=3).modules())  # fmt: skip

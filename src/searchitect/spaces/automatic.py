@@ -85,14 +85,12 @@ def shared(method: str, shape: Iterable[int], n_train: int, budget_seconds: floa
     """A space of cells for images whose options can be mixed in a supernet, and why, in one sentence.
 
     The cells of NAS-Bench-201, as wide and as many as let a supernet of all options have about 25 epochs in a third
-    of the budget on one core, and the final comparison its epochs in another third; those of DARTS for PC-DARTS, whose
-    options must take their width from their input.
+    of the budget on one core, and the final comparison its epochs in another third. For PC-DARTS convolutions take
+    their width from their input.
     """
     sizes = tuple(shape)
-    if method == "pcdarts":
-        return load_space("darts", width=8, cells=3), "darts: options of one shape, as wide as their input"
     for cells, width in SHARED:  # from large to small
-        space = load_space("nb201", cells=cells, width=width)
+        space = load_space("nb201", cells=cells, width=width, follow=method == "pcdarts")
         epochs = max(SHARED_EPOCHS * SHARED_TIMES, FINAL_RUNS * (20 if n_train < SMALL else 8))
         if epochs * epoch_seconds(space, "image", sizes, n_train) <= budget_seconds / 3:
             break
