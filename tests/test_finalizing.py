@@ -378,3 +378,20 @@ def test_a_failing_observer_does_not_cost_the_result(tmp_path):
                 raise RuntimeError("the terminal is gone")
 
     assert digits(tmp_path / "s", observer=Broken()).summary()["finalised"] is True
+
+
+def test_what_was_never_trained_is_forecast_by_its_size():
+    """Three times the multiply-accumulates of the hand-made network, three times its seconds; never below the usual."""
+    costs = SimpleNamespace(of=lambda architecture: SimpleNamespace(macs=1000))
+    session = SimpleNamespace(
+        prepared=SimpleNamespace(costs=costs, baseline_architecture="one"), candidate_epoch=0.5, baseline_epoch=0.8
+    )
+
+    def seconds(macs):
+        trial = Trial(0, Proposal(Architecture("s", {}), Fidelity("inherited", 3)), measurement=Measurement(macs, 1.0))
+        return finalizing._untrained_seconds(session, trial)
+
+    assert seconds({"macs": 3000.0}) == pytest.approx(2.4)
+    assert seconds({"macs": 500.0}) == seconds({}) == 0.5
+    session.prepared.baseline_architecture = None
+    assert seconds({"macs": 3000.0}) == 0.5

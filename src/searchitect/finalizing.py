@@ -112,8 +112,8 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
     left = _left(session)
 
     def costs(trial: Trial) -> float:
-        inherited = trial.proposal.fidelity.kind == "inherited"  # it was not trained: what a usual network takes
-        return session.candidate_epoch if inherited else epoch_seconds(trial)
+        inherited = trial.proposal.fidelity.kind == "inherited"
+        return _untrained_seconds(session, trial) if inherited else epoch_seconds(trial)
 
     slowest = max(map(costs, pool)) if _baseline(session) is not None else 0.0
     more_rows = 1.0
@@ -180,6 +180,16 @@ def epoch_seconds(trial: Trial) -> float:
     if measured is None:
         return 0.0
     return measured.seconds / max(measured.epochs, 1) / trial.proposal.fidelity.data
+
+
+def _untrained_seconds(session: Session, trial: Trial) -> float:
+    """Seconds of one epoch of a network that was only measured with inherited weights: what a usual network of the
+    space takes, or the hand-made one by their multiply-accumulates, whichever is more."""
+    prepared, macs = session.prepared, trial.value("macs")
+    if prepared.costs is None or prepared.baseline_architecture is None or macs is None:
+        return session.candidate_epoch
+    hand_made = prepared.costs.of(prepared.baseline_architecture).macs
+    return max(session.candidate_epoch, session.baseline_epoch * macs / max(hand_made, 1))
 
 
 class _Watcher:
