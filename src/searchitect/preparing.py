@@ -40,6 +40,7 @@ class Given:
     sample: tuple[int, ...] | None = None
     outputs: int | None = None
     test_data: Any = None
+    groups: Any = None  # one value a row: what splits must not tear apart
     loss: Callable[..., Any] | None = None  # the user's, for our own training (`training.own`)
     step: Callable[..., Any] | None = None
     start: Any = None  # architectures, decisions by name or paths; one or several
@@ -98,7 +99,7 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     aims = objectives(goal)
     splits = split(raw, settings.seed, validation=settings.validation, test=settings.test)
     kept_rows = np.sort(np.concatenate([splits.train, splits.validation]))
-    kept = replace(raw, x=raw.x[kept_rows], y=raw.y[kept_rows], test=None)
+    kept = replace(raw.only(kept_rows), test=None)
     train, validation = (np.searchsorted(kept_rows, rows) for rows in (splits.train, splits.validation))
     recipe = _recipe(settings, raw, len(train))
     own = Own(given.loss, given.step)
@@ -158,7 +159,8 @@ def _load(settings: Settings, given: Given) -> RawData | None:
     apart = given.test_data if given.test_data is not None else settings.test_data
     return load(
         source, settings.target, task=settings.task, layout=settings.layout, test=apart, missing=settings.missing,
-        limit_train=settings.limit_train, seed=settings.seed,
+        limit_train=settings.limit_train, groups=given.groups if given.groups is not None else settings.groups,
+        ordered=settings.ordered, seed=settings.seed,
     )  # fmt: skip
 
 

@@ -90,6 +90,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     limit_train: Annotated[Count | None, _about("use at most that many training rows", 10_000)] = None
     validation: Annotated[Share, _about("share of the rows to choose networks by")] = 0.2
     test: Annotated[Share, _about("share of the rows kept unread until the end")] = 0.2
+    groups: Annotated[str | None, _about(
+        "column whose rows with one value stay on one side of every split, such as a patient; no feature",
+        "patient")] = None
+    ordered: Annotated[bool, _about(
+        "rows are in the order of time: the latest are the test, those before them the validation")] = False
     recipe: Annotated[dict[str, Any], _about(
         "how networks are trained; left out, it suits the data", {"lr": 0.003, "optimizer": "adamw"})] = {}
     time_limit: Annotated[Seconds | None, _about("seconds after which one trial is ended", 300.0)] = None

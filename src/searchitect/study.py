@@ -40,7 +40,8 @@ def search(
               arch.json; one or several (in contrast to `enqueue`, the strategy makes these proposals itself).
     options:  every field of `Settings` (budget="10m", trials=20, objectives=[...], workers=2, seed=0,
               path="runs/first", ...), `sample=` (shape of one row) and `outputs=` for `evaluate` without data,
-              and `test_data=` (a source like `data`) where the test rows are given apart.
+              and `test_data=` (a source like `data`) where the test rows are given apart; `groups=` also takes
+              one value for each row.
 
     With a budget everything ends in that time, the final comparison included. Raises UsageError, SpaceError
     or DataError before anything is trained, StorageError when `path` holds a study already (see `resume`),
@@ -53,8 +54,9 @@ def search(
     extra: dict[str, Any] = {name: options.pop(name) for name in objects if name in options}
     if "start" in options:
         extra["start"] = options.pop("start")
-    if not isinstance(options.get("test_data"), (str, type(None))):
-        extra["test_data"] = options.pop("test_data")
+    for name in ("test_data", "groups"):
+        if not isinstance(options.get(name), (str, type(None))):
+            extra[name] = options.pop(name)
     if isinstance(data, (str, Path)):
         options["data"], data = str(data), None
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
@@ -89,9 +91,11 @@ def resume(
     began = time.monotonic()
     takeover, allow = bool(changes.pop("takeover", False)), bool(changes.pop("allow_data_change", False))
     sample, outputs = changes.pop("sample", None), changes.pop("outputs", None)
-    apart = None if isinstance(changes.get("test_data"), str) else changes.pop("test_data", None)
+    apart, groups = (
+        None if isinstance(changes.get(name), str) else changes.pop(name, None) for name in ("test_data", "groups")
+    )
     own = {name: changes.pop(name) for name in ("loss", "step") if name in changes}
-    given = Given(space, data, evaluate, baseline, sample, outputs, apart, **own)
+    given = Given(space, data, evaluate, baseline, sample, outputs, apart, groups, **own)
     with Store.open(Path(path)) as reader:
         meta = dict(reader.meta)
     chosen = read_back(meta, given, code, changes)

@@ -1,5 +1,7 @@
 """Both evaluators against the shipped contract, and what is theirs alone."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -218,6 +220,21 @@ def test_folds_hold_out_other_rows_of_the_same_parts_and_never_more():
     assert len(evaluator._prepared) <= 2, "only the first fold and the last one are kept in memory"
     share = [np.bincount(evaluator.raw.y[evaluator._fold(f)[1]], minlength=10) for f in (1, 2)]
     assert abs(share[0] - share[1]).max() <= 1, "stratified"
+
+
+def test_folds_keep_groups_whole_and_time_in_order():
+    whole = digits()
+    groups = np.arange(300) // 10
+    rows = np.arange(300)
+    for raw in (replace(whole, groups=groups), replace(whole, ordered=True)):
+        evaluator = TrainEvaluator(small_space(), raw, rows[:200], rows[200:], Recipe(batch_size=32))
+        for fold in range(4):
+            kept, held = evaluator._fold(fold)
+            assert len(held) == 100
+            if raw.ordered:
+                assert held[0] == 200
+            else:
+                assert not set(groups[kept]) & set(groups[held])
 
 
 def test_a_promoted_task_continues_and_costs_the_difference(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from searchitect.errors import DataError, UsageError
 from searchitect.training.data import load
-from searchitect.training.split import part, row_hashes, split, stratified_part
+from searchitect.training.split import group_part, held_out, part, row_hashes, split, stratified_part
 
 
 def raw_of(y, columns: int = 3):
@@ -105,3 +105,78 @@ def test_stratified_part_keeps_its_promises(counts, share, seed):
     assert all(t < c for t, c in zip(taken, counts, strict=True)) or size == 0
     assert len(rows) == min(size, n - len(counts)) or size == 0
     assert all(t >= min(int(c * size / n), c - 1) for t, c in zip(taken, counts, strict=True))
+
+
+# --- groups and time ------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 12), min_size=20, max_size=80), st.integers(0, 5))
+def test_groups_are_never_torn_apart(groups, seed):
+    if len(set(groups)) < 3:
+        return
+    x, y = np.random.default_rng(0).normal(size=(len(groups), 3)), np.random.default_rng(1).normal(size=len(groups))
+    cut = split(load((x, y), groups=groups), seed)
+    parts = [set(np.array(groups)[rows].tolist()) for rows in (cut.train, cut.validation, cut.test)]
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set(groups)) == len(set.union(*parts))
+    assert sum(map(len, (cut.train, cut.validation, cut.test))) == len(groups)
+
+
+def test_group_parts_are_near_their_size_and_keyed():
+    groups = np.repeat(np.arange(100), np.random.default_rng(0).integers(1, 20, 100))
+    sizes = [len(group_part(groups, round(0.2 * len(groups)), seed, "test")) for seed in range(50)]
+    assert max(abs(s - 0.2 * len(groups)) for s in sizes) <= 10  # half the largest group
+    assert np.array_equal(group_part(groups, 200, 3, "test"), group_part(groups, 200, 3, "test"))
+    assert not np.array_equal(group_part(groups, 200, 3, "test"), group_part(groups, 200, 4, "test"))
+    uneven = np.array([0] * 18 + [1, 2, 2])
+    assert all(set(uneven[group_part(uneven, 5, seed, "test", 2)]) <= {1, 2} for seed in range(9))
+    with pytest.raises(DataError, match="groups are too few"):
+        group_part(np.zeros(9), 3, 0, "test")
+
+
+def test_a_column_of_groups_is_no_feature(tmp_path):
+    file = tmp_path / "t.csv"
+    rows = [f"{i},{i % 3},patient{i // 6},{i % 2}" for i in range(60)]
+    file.write_text("\n".join(["a,b,who,y", *rows]))
+    raw = load(file, "y", groups="who")
+    assert raw.names == ("a", "b")
+    assert raw.groups.tolist() == np.unique([f"patient{i // 6}" for i in range(60)], return_inverse=True)[1].tolist()
+    cut = split(raw, 0)
+    assert len(set(raw.groups[cut.train]) & set(raw.groups[cut.test])) == 0
+    assert cut.notes == ("whole groups were held out: 6 for training, 2 for validation, 2 for test",)
+    pandas = pytest.importorskip("pandas")
+    frame = load(pandas.read_csv(file), "y", groups="who")
+    assert (frame.names, frame.groups.tolist()) == (raw.names, raw.groups.tolist())
+    assert load(file, "y", groups=np.arange(60) // 6).fingerprint() != load(file, "y").fingerprint()
+
+
+def test_rows_in_the_order_of_time_are_cut_from_the_end():
+    raw = load((np.random.default_rng(0).normal(size=(50, 2)), np.arange(50.0)), ordered=True)
+    cut = split(raw, 7, validation=0.2, test=0.1)
+    assert (cut.train[-1], cut.validation[0], cut.validation[-1], cut.test[0]) == (34, 35, 44, 45)
+    assert "latest" in cut.notes[0]
+    both = np.sort(np.concatenate([cut.train, cut.validation]))
+    assert np.array_equal(held_out(raw, both, 10, 3, "fold"), cut.validation)  # in every fold
+
+
+def test_what_cannot_be_cut_so_is_said(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(40, 2)), np.repeat([0, 1], 20)
+    with pytest.raises(UsageError, match="exclude each other"):
+        load((x, y), groups=y, ordered=True)
+    with pytest.raises(DataError, match=r"groups of shape \(3,\): give one value for each of the 40 rows"):
+        load((x, y), groups=[1, 2, 3])
+    with pytest.raises(UsageError, match="names a column"):
+        load((x, y), groups="who")
+    with pytest.raises(DataError, match="class '1' has no row in the training part: all its rows are later"):
+        split(load((x, y), ordered=True), 0, validation=0.3, test=0.3)
+    with pytest.raises(DataError, match="groups are too few"):
+        split(load((x, y), groups=y), 0)
+    thirds = load((x, y), groups=np.repeat([0, 1, 2], [10, 10, 20]))
+    told = []
+    for seed in range(12):
+        try:
+            assert set(y[split(thirds, seed).train]) == {0, 1}
+        except DataError as error:
+            told.append(str(error))
+    assert told
+    assert all("has no row in the training part: all its rows are in other groups" in text for text in told)

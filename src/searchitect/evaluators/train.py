@@ -30,7 +30,7 @@ from searchitect.training.data import RawData
 from searchitect.training.loop import USUAL
 from searchitect.training.own import Own
 from searchitect.training.regular import Places
-from searchitect.training.split import stratified_part
+from searchitect.training.split import held_out
 
 ANEW = "trained anew from the first epoch: the checkpoint of the trial that it continues was not there"
 BESIDE = ("params", "macs", "memory_mb", "latency_ms", "seconds")  # not computed from the outputs
@@ -93,12 +93,12 @@ class TrainEvaluator(Evaluator):
         return np.sort(np.concatenate([self.train, self.validation]))
 
     def _fold(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
-        """Training and validation rows. Folds beyond the first hold out others at random, stratified likewise."""
+        """Training and validation rows. Folds beyond the first hold out others, but for data in the order of time, of
+        which the latest rows are always held out."""
         if fold == 0:
             return self.train, self.validation
         both = self._both()
-        strata = self.raw.y[both] if self.raw.task == "classification" else None
-        held = both[stratified_part(strata, len(both), len(self.validation), fold, "fold")]
+        held = held_out(self.raw, both, len(self.validation), fold, "fold")
         return np.setdiff1d(both, held), held
 
     def run(self, task: Task, live: Live) -> Outcome:

@@ -19,8 +19,10 @@ _HINTS = {"M": "turn dates into numbers first", "m": "turn durations into number
           "c": "split complex numbers into two columns"}  # fmt: skip
 
 
-def read_csv(path: Path, target: str | None) -> tuple[Table, np.ndarray, list[str]]:
-    """Read a CSV file with a header line: (features, target column, notes).
+def read_csv(
+    path: Path, target: str | None, groups: str | None = None
+) -> tuple[Table, np.ndarray, np.ndarray | None, list[str]]:
+    """Read a CSV file with a header line: (features, target column, column of groups, notes).
 
     The delimiter is found among `, ; tab |`, a byte-order mark is skipped, a decimal comma is understood
     where the delimiter is another sign. Raises DataError that names the line and the column.
@@ -28,8 +30,9 @@ def read_csv(path: Path, target: str | None) -> tuple[Table, np.ndarray, list[st
     names, numbered, delimiter = _csv_rows(path)
     if target is None:
         raise UsageError(f"{path.name}: name the target column, one of {', '.join(names)}")
-    if target not in names:
-        raise DataError(f"{path.name} has no column {target!r}; it has {', '.join(names)}")
+    for name in (target, groups):
+        if name is not None and name not in names:
+            raise DataError(f"{path.name} has no column {name!r}; it has {', '.join(names)}")
     notes = [] if delimiter == "," else [f"{path.name}: delimiter {delimiter!r}"]
     place, comma = names.index(target), delimiter != ","
     y = np.array([row[place].strip() for _, row in numbered])
@@ -40,7 +43,8 @@ def read_csv(path: Path, target: str | None) -> tuple[Table, np.ndarray, list[st
     numbers = _numbers(y, comma)
     if numbers is not None:
         y = numbers.astype(np.int64) if _all_whole(y) else numbers
-    return _csv_table(path, names, numbered, comma, without=target), y, notes
+    kept = None if groups is None else np.array([row[names.index(groups)].strip() for _, row in numbered])
+    return _csv_table(path, names, numbered, comma, without=(target, groups)), y, kept, notes
 
 
 def read_csv_features(path: Path) -> Table:
@@ -50,11 +54,12 @@ def read_csv_features(path: Path) -> Table:
 
 
 def _csv_table(
-    path: Path, names: Sequence[str], numbered: Sequence[tuple[int, list[str]]], comma: bool, without: str = ""
-) -> Table:
+    path: Path, names: Sequence[str], numbered: Sequence[tuple[int, list[str]]], comma: bool,
+    without: Sequence[str | None] = (),
+) -> Table:  # fmt: skip
     lines = [line for line, _ in numbered]
     columns = dict(zip(names, zip(*(row for _, row in numbered), strict=True), strict=True))
-    columns.pop(without, None)
+    columns = {name: cells for name, cells in columns.items() if name not in without}
     kinds = [_text_column(v, f"{path.name}: column {n!r}", comma, lines) for n, v in columns.items()]
     return _join(list(columns), kinds, len(numbered))
 

@@ -44,7 +44,8 @@ class RawData:
     """Checked data. `y` is int64 class numbers (N,) or float64 targets (N,) or (N, outputs).
 
     `test` is a test part that was given apart (same form as x and y), else None. `classes` are the labels as
-    text, in the order of the class numbers. `names` are the column names of a table.
+    text, in the order of the class numbers. `names` are the column names of a table. `groups` (N,) numbers what must
+    not be torn apart by a split (None: rows are independent); `ordered` rows are in the order of time.
     """
 
     x: Features
@@ -56,6 +57,8 @@ class RawData:
     test: tuple[Features, np.ndarray] | None = None
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
+    ordered: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
@@ -65,10 +68,17 @@ class RawData:
         """Shape of one row: (C, H, W), (C, T) or (columns,)."""
         return tuple(self.x.shape[1:])
 
+    def only(self, rows: np.ndarray) -> RawData:
+        """These rows alone; the test part stays as it is."""
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, x=self.x[rows], y=self.y[rows], groups=groups)
+
     def fingerprint(self) -> str:
-        """32 hexadecimal digits that change when any value, label or the test part changes."""
+        """32 hexadecimal digits that change when any value, label, group or the test part changes."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.kind, self.task, self.classes, self.names)).encode())
+        if self.groups is not None or self.ordered:
+            digest.update(repr((self.ordered, None if self.groups is None else self.groups.tolist())).encode())
         parts = [(self.x, self.y), *([self.test] if self.test is not None else [])]
         for x, y in parts:
             for array in (*(x.parts() if isinstance(x, Table) else (x,)), y):
@@ -86,6 +96,8 @@ def load(
     test: Source | None = None,
     missing: Literal["error", "impute"] | None = None,
     limit_train: int | None = None,
+    groups: Array | str | None = None,
+    ordered: bool = False,
     seed: int = 0,
 ) -> RawData:
     """Read and check data.
@@ -95,15 +107,20 @@ def load(
     binary batches. `test` is a source of the same form that must not be trained on. `layout` overrides the
     reading of X (see the module). `missing` says what happens to empty cells of a table: "error" is usual
     for arrays, "impute" for CSV files and DataFrames. `limit_train` keeps that many rows, stratified.
+    `groups` is a column (which is then no feature) or one value a row: rows of one group stay on one side of
+    every split. `ordered`: rows are in the order of time, the latest are held out.
 
     Raises DataError when the data cannot be used as they are, and UsageError for a wrong option.
     """
     _check_options(task, missing, limit_train)
-    found = read(source, target)
+    if groups is not None and ordered:
+        raise UsageError("groups and ordered exclude each other: hold out other groups, or later rows")
+    column = groups if isinstance(groups, str) else None
+    found = read(source, target, column)
     if test is not None:
         if found.x_test is not None:
             raise UsageError("test was given, but the source has a test part of its own; leave one of them out")
-        apart = read(test, target)
+        apart = read(test, target, column)
         found = replace(found, x_test=apart.x, y_test=apart.y)
     impute = missing == "impute" or (missing is None and found.tabular)
     features = arrange(found.x, "X", layout or found.layout, names=found.names, impute=impute)
@@ -112,7 +129,8 @@ def load(
     part = _test_part(found, features, targets, impute)
     raw = RawData(
         x=features.x, y=targets.y, kind=features.kind, task=targets.task, outputs=targets.outputs,
-        classes=targets.classes, test=part, names=features.names,
+        classes=targets.classes, test=part, names=features.names, ordered=ordered,
+        groups=_numbered(found.groups if column is not None else groups, len(targets.y)),
         notes=tuple(dict.fromkeys((*found.notes, *features.notes, *targets.notes))),
     )  # fmt: skip
     raw = raw if limit_train is None else limited(raw, limit_train, seed)
@@ -132,7 +150,7 @@ def limited(raw: RawData, rows: int, seed: int) -> RawData:
     if raw.task == "classification" and len(np.unique(y)) < raw.outputs:
         raise UsageError(f"limit_train={rows} loses a class of {raw.outputs}; keep more rows")
     note = f"kept {rows:,} of {len(raw):,} rows (limit_train)"
-    return replace(raw, x=raw.x[keep], y=y, notes=(*raw.notes, note))
+    return replace(raw.only(keep), notes=(*raw.notes, note))
 
 
 def _check_options(task: str | None, missing: str | None, limit: int | None) -> None:
@@ -142,6 +160,18 @@ def _check_options(task: str | None, missing: str | None, limit: int | None) -> 
         raise UsageError(f"missing={missing!r} is not known; use 'error' or 'impute'")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise UsageError(f"limit_train={limit!r} is not a number of rows")
+
+
+def _numbered(groups: Any, rows: int) -> np.ndarray | None:
+    """Groups as whole numbers, one for each row."""
+    if groups is None:
+        return None
+    values = np.asarray(groups)
+    if values.shape != (rows,):
+        raise DataError(f"groups of shape {values.shape}: give one value for each of the {rows:,} rows")
+    if values.dtype.kind == "O":
+        values = values.astype(str)
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
 def _check_rows(x: Features, y: np.ndarray, what: str = "") -> None:

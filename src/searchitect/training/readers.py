@@ -26,7 +26,8 @@ _CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog"
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a source holds, before any check. `tabular` sources have empty cells as a matter of course."""
+    """What a source holds, before any check. `tabular` sources have empty cells as a matter of course; `groups` is the
+    column that was set apart as such."""
 
     x: Any
     y: Any
@@ -36,17 +37,23 @@ class Found:
     classes: tuple[str, ...] | None = None
     layout: str | None = None
     tabular: bool = False
+    groups: Any = None
     notes: list[str] = field(default_factory=list)
 
 
-def read(source: Any, target: str | None = None) -> Found:
+def read(source: Any, target: str | None = None, groups: str | None = None) -> Found:
     """Open a source (see `data.load`). Raises DataError with what was looked for and what was found."""
+    path = Path(source).expanduser() if isinstance(source, (str, Path)) and source not in BUNDLED else None
+    frame = hasattr(source, "dtypes") and hasattr(source, "columns")
+    if groups is not None and not frame and (path is None or path.suffix not in (".csv", ".tsv")):
+        raise UsageError(f"groups={groups!r} names a column, which only a CSV file or a DataFrame has; give one number "
+                         "or name for each row: search(..., groups=[...])")  # fmt: skip
     if isinstance(source, str) and source in BUNDLED:
         return _bundled(source)
-    if isinstance(source, (str, Path)):
-        return _file(Path(source).expanduser(), target)
-    if hasattr(source, "dtypes") and hasattr(source, "columns"):
-        return _frame(source, target)
+    if path is not None:
+        return _file(path, target, groups)
+    if frame:
+        return _frame(source, target, groups)
     if isinstance(source, (tuple, list)) and len(source) == 2:
         x, y = source
         if isinstance(y, str):
@@ -85,15 +92,18 @@ def _bundled(name: str) -> Found:
     return Found(found.data, found.target, names=tuple(map(str, found.feature_names)), classes=classes)
 
 
-def _frame(frame: Any, target: str | None) -> Found:
+def _frame(frame: Any, target: str | None, groups: str | None) -> Found:
     if target is None:
         raise UsageError(f"a DataFrame needs target=, one of {', '.join(map(str, frame.columns))}")
-    if target not in frame.columns:
-        raise DataError(f"no column {target!r}; there are {', '.join(map(str, frame.columns))}")
-    return Found(frame.drop(columns=[target]), frame[target], tabular=True)
+    apart = [target] if groups is None else [target, groups]
+    for name in apart:
+        if name not in frame.columns:
+            raise DataError(f"no column {name!r}; there are {', '.join(map(str, frame.columns))}")
+    kept = None if groups is None else frame[groups].to_numpy()
+    return Found(frame.drop(columns=apart), frame[target], tabular=True, groups=kept)
 
 
-def _file(path: Path, target: str | None) -> Found:
+def _file(path: Path, target: str | None, groups: str | None) -> Found:
     if not path.exists():
         raise DataError(f"{path} does not exist; give a file, a folder, or one of {', '.join(BUNDLED)}")
     if path.is_dir():
@@ -101,8 +111,8 @@ def _file(path: Path, target: str | None) -> Found:
     if path.name.endswith(".npz"):
         return _npz(path, target)
     if path.suffix in (".csv", ".tsv"):
-        table, y, notes = read_csv(path, target)
-        return Found(table, y, tabular=True, notes=notes)
+        table, y, kept, notes = read_csv(path, target, groups)
+        return Found(table, y, tabular=True, groups=kept, notes=notes)
     if path.suffix == ".bin":
         x, y = _cifar(path)
         return Found(x, y, classes=_CIFAR_CLASSES, layout="NCHW")

@@ -1,4 +1,4 @@
-"""Training, validation and test rows: stratified, keyed by a seed, and checked for leaks."""
+"""Training, validation and test rows: stratified, by whole groups or by time, keyed by a seed, checked for leaks."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ class Splits:
 
 
 def split(raw: RawData, seed: int, *, validation: float = 0.2, test: float = 0.2) -> Splits:
-    """Cut the rows by shares of all rows, stratified by class. A test part that was given apart stays as it is.
+    """Cut the rows by shares of all rows. A test part that was given apart stays as it is.
 
-    The same rows and seed always give the same cut. Raises DataError when a class is too small to be in the
-    training part and outside of it, UsageError for shares that leave nothing to train on.
+    Rows are held out at random and stratified by class; whole groups of them where the data have groups; the latest
+    where they are ordered by time: training, then validation, then test. The same rows and seed always give the same
+    cut. Raises DataError when a class is not in the training part or cannot be outside of it, or there are too few
+    groups, UsageError for shares that leave nothing to train on.
     """
     test = 0.0 if raw.test is not None else test
     for name, share in (("validation", validation), ("test", test)):
@@ -41,16 +43,55 @@ def split(raw: RawData, seed: int, *, validation: float = 0.2, test: float = 0.2
     if validation + test >= 0.95 or validation == 0:
         raise UsageError(f"validation={validation} and test={test} leave too little; use for example 0.2 and 0.2")
     n = len(raw)
-    strata = raw.y if raw.task == "classification" else None
-    if strata is not None:
-        _check_classes(strata, raw.classes or ())
-    held = stratified_part(strata, n, round(n * test), seed, "test")
+    stratified = raw.task == "classification" and raw.groups is None and not raw.ordered
+    if stratified:
+        _check_classes(raw.y, raw.classes or ())
+    held = held_out(raw, np.arange(n), round(n * test), seed, "test", leave=2)
     rest = np.setdiff1d(np.arange(n), held)
-    inner = None if strata is None else strata[rest]
-    chosen = rest[stratified_part(inner, len(rest), max(1, round(n * validation)), seed, "validation")]
+    chosen = held_out(raw, rest, max(1, round(n * validation)), seed, "validation")
     train = np.setdiff1d(rest, chosen)
+    if raw.task == "classification" and not stratified:
+        _check_seen(raw, train)
     found = Splits(train, chosen, np.arange(len(raw.test[1])) if raw.test is not None else held)
-    return Splits(found.train, found.validation, found.test, tuple(_leaks(raw, found)))
+    return Splits(found.train, found.validation, found.test, (*_manner(raw, found), *_leaks(raw, found)))
+
+
+def held_out(
+    raw: RawData, rows: np.ndarray, size: int, seed: int, purpose: str, leave: int = 1
+) -> np.ndarray:  # fmt: skip
+    """About `size` of these (sorted) row numbers, to be held out as the data ask for it: see `split`. Of groups,
+    where there are some, at least `leave` are left."""
+    if raw.ordered:
+        places = np.arange(len(rows) - size, len(rows))
+    elif raw.groups is not None:
+        places = group_part(raw.groups[rows], size, seed, purpose, leave)
+    else:
+        strata = raw.y[rows] if raw.task == "classification" else None
+        places = stratified_part(strata, len(rows), size, seed, purpose)
+    found: np.ndarray = rows[places]
+    return found
+
+
+def group_part(groups: np.ndarray, size: int, seed: int, purpose: str, leave: int = 1) -> np.ndarray:
+    """Positions of whole groups, drawn at random, that together come as near to `size` rows as the draw allows: at
+    least one group, and at least `leave` are left. Raises DataError when there are too few groups for that."""
+    if size <= 0:
+        return np.empty(0, np.int64)
+    names, counts = np.unique(groups, return_counts=True)
+    most = len(names) - leave
+    if most < 1:
+        raise DataError(
+            f"{len(names)} groups are too few: training and each part that is held out need one of their own"
+        )
+    order = list(range(len(names)))
+    stream(seed, len(names), f"split-{purpose}").shuffle(order)
+    taken: list[int] = []
+    total = 0
+    for i in order:
+        if len(taken) < most and abs(total + counts[i] - size) < abs(total - size):
+            taken.append(i)
+            total += int(counts[i])
+    return np.flatnonzero(np.isin(groups, names[taken or [int(counts.argmin())]]))
 
 
 def part(raw: RawData, splits: Splits, name: Literal["train", "validation", "test"]) -> tuple[Features, np.ndarray]:
@@ -66,6 +107,26 @@ def _check_classes(y: np.ndarray, classes: tuple[str, ...]) -> None:
     if single:
         raise DataError(f"{len(single)} classes have one row only (for example {single[0]!r}): they cannot be in "
                         "training and in validation; remove these rows or join the classes")  # fmt: skip
+
+
+def _manner(raw: RawData, splits: Splits) -> list[str]:
+    """How the rows were cut, where not at random."""
+    if raw.ordered:
+        return ["rows are in the order of time: validation and test are the latest"]
+    if raw.groups is None:
+        return []
+    parts = [len(np.unique(raw.groups[rows])) for rows in (splits.train, splits.validation)]
+    test = "" if raw.test is not None else f", {len(np.unique(raw.groups[splits.test])):,} for test"
+    return [f"whole groups were held out: {parts[0]:,} for training, {parts[1]:,} for validation{test}"]
+
+
+def _check_seen(raw: RawData, train: np.ndarray) -> None:
+    unseen = sorted(set(np.unique(raw.y).tolist()) - set(np.unique(raw.y[train]).tolist()))
+    if unseen:
+        label = raw.classes[unseen[0]] if raw.classes else str(unseen[0])
+        how = "later" if raw.ordered else "in other groups"
+        raise DataError(f"class {label!r} has no row in the training part: all its rows are {how}; nothing can "
+                        "be learned of it")  # fmt: skip
 
 
 def stratified_part(strata: np.ndarray | None, n: int, size: int, seed: int, purpose: str) -> np.ndarray:
