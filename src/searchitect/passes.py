@@ -86,7 +86,9 @@ def evaluator_of(prepared: Prepared, name: str, options: dict[str, Any]) -> Inhe
     assert isinstance(prepared.evaluator, TrainEvaluator)
     own = {k: v for k, v in options.items() if k not in OURS}
     seed = derive(prepared.settings.seed, "supernet")
-    return InheritedEvaluator(prepared.evaluator, name, own, seed, prepared.objectives)
+    return InheritedEvaluator(
+        prepared.evaluator, name, own, seed, prepared.objectives, prepared.baseline_architecture
+    )  # fmt: skip
 
 
 class Passes:

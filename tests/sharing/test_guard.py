@@ -46,6 +46,18 @@ def test_allowed_skips_are_the_user_s():
     assert [most_skips(n) for n in (1, 3, 6, 8, 12, 16, 20)] == [1, 1, 1, 1, 2, 3, 4]
 
 
+def test_as_many_skips_as_the_hand_made_network_has_are_let_pass():
+    assert stops(Guard(hand_made=2), skips(0, 0, 2, 2, 2, 2, 2, chosen=6)) == (0, 0)
+    assert stops(Guard(hand_made=2), skips(0, 0, 2, 2, 2, 3, 3, chosen=6)) == (7, 2)
+    assert stops(Guard(allowed=1, hand_made=2), skips(0, 0, 0, 0, 2, 2, chosen=6)) == (6, 2)
+    space = load_space("nb201", cells=1, width=4)
+    rows = batch((3, 8, 8), 24, dtype=torch.float32)
+    data = TrainData(rows.x, rows.y, rows.x, rows.y, "classification", 3)
+    for hand_made, most in ((None, 0), (space.architecture(space.baseline), 2)):
+        start = Start(space, (3, 8, 8), 3, 0, 2, Recipe(batch_size=12), hand_made=hand_made)
+        assert SupernetSearch("darts", start, data).guard.hand_made == most
+
+
 def curvatures(*values):
     return [Look(0, 8, 0.0, eigenvalue=value) for value in values]
 

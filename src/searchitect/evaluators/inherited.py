@@ -25,7 +25,7 @@ class InheritedEvaluator(Evaluator):
 
     train:   the evaluator of the study, which has data, recipe and metrics, and trains finalists.
     method, options: of `searchitect.sharing`. seed: of the supernet. objectives: whose limits on costs known from the
-             plan are kept by what is derived.
+             plan are kept by what is derived. hand_made: the architecture to beat, for the guard.
 
     The worker keeps the supernet between its tasks and reads it from the folder where it has another one or none. The
     last two epochs are kept there, since the driver may go away before it has heard of the last one.
@@ -35,9 +35,10 @@ class InheritedEvaluator(Evaluator):
 
     def __init__(
         self, train: TrainEvaluator, method: str, options: dict[str, Any], seed: int,
-        objectives: Sequence[Objective] = (),
+        objectives: Sequence[Objective] = (), hand_made: Architecture | None = None,
     ) -> None:  # fmt: skip
         self.train, self.method, self.options, self.seed = train, method, dict(options), seed
+        self.hand_made = hand_made
         self.limits = [o for o in objectives if o.is_limit and o.metric in COST_METRICS]
         self._search: SupernetSearch | None = None
 
@@ -107,6 +108,7 @@ class InheritedEvaluator(Evaluator):
         start = Start(
             self.train.space, data.sample, data.outputs, self.seed, max(task.horizon, 1), self.train.recipe,
             self.options, live.device, self.train.own.loss, feasible, self.train.own.step,
+            self.hand_made,
         )  # fmt: skip
         return SupernetSearch(self.method, start, data)
 

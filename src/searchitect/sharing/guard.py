@@ -7,7 +7,8 @@ eigenvalue of the Hessian of the held-back loss for the architecture's parameter
 Rules to stop: as DARTS+ (Liang et al. 2019, section 3.1), two or more skips in one cell, the number growing with the
 number of operations chosen; as R-DARTS (Zela et al. 2020, section 4.3), λ(i - k) / λ(i) < 0.75, where λ(i) is the mean
 of the eigenvalues of the last k = 5 epochs. Where we differ: skips must take over in two epochs in a row, not in the
-first fifth of the search, when all options look alike. The architecture before the two epochs, or k epochs before, is
+first fifth of the search, when all options look alike, and as many skips as the hand-made network of the space has
+are let pass (two of six in NAS-Bench-201). The architecture before the two epochs, or k epochs before, is
 returned. One rule is our own: pooling can take over as skips do, so a search ends that derives nothing with weights for
 a fifth of its epochs (three at least), and the last architecture with weights is returned.
 """
@@ -50,15 +51,17 @@ class Look:
 
 @dataclass
 class Guard:
-    """Remembers what it saw and says when to stop. `allowed` skips in a cell: None for the rule of the module."""
+    """Remembers what it saw and says when to stop. `allowed` skips in a cell: None for the rule of the module, and for
+    as many as the hand-made network has, which is no collapse."""
 
     allowed: int | None = None
+    hand_made: int = 0
     looks: list[Look] = field(default_factory=list)
 
     def see(self, look: Look, progress: float) -> tuple[str, int]:
         """Why to stop now, and how many epochs to go back; ("", 0) to go on. progress: share of the epochs done."""
         self.looks.append(look)
-        most = self.allowed if self.allowed is not None else most_skips(look.chosen)
+        most = self.allowed if self.allowed is not None else max(most_skips(look.chosen), self.hand_made)
         if progress > EARLY and len(self.looks) > 1 and all(seen.skips > most for seen in self.looks[-2:]):
             return (
                 f"skip connections take over: {look.skips} of {look.chosen} operations of a cell are skips "

@@ -93,7 +93,8 @@ class SupernetSearch:
             self._keep_less()
         elif self.loop.fast:
             speed_up(self.net)
-        self.guard = guard.Guard(self.loop.allowed_skips)
+        usual = 0 if start.hand_made is None else guard.look(self.net, start.hand_made).skips
+        self.guard = guard.Guard(self.loop.allowed_skips, usual)
         self.done = 0
         self.derived: list[Architecture] = []
 

@@ -22,6 +22,7 @@ class Start(msgspec.Struct, frozen=True):
     loss:    of (outputs, y); the usual one of the task if None.
     feasible: hard limits on what is derived, or None.
     step:    of (network, x, y), in the place of the loss of what the network gives; None for that loss.
+    hand_made: an architecture by hand, whose skips the guard takes for no collapse; None for none.
     """
 
     space: Space
@@ -35,6 +36,7 @@ class Start(msgspec.Struct, frozen=True):
     loss: Loss | None = None
     feasible: Callable[[Architecture], bool] | None = None
     step: Step | None = None
+    hand_made: Architecture | None = None
 
 
 class Loop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
