@@ -11,7 +11,9 @@ from torch import nn
 
 import searchitect.nets as nets
 from searchitect.nets import Depthwise, SameConv, Skip, Zero, supernet
+from searchitect.nets.gates import shares_of, weigh
 from searchitect.nets.mixed import speed_up
+from searchitect.nets.mixing import node
 from searchitect.space import OUTPUTS, Space, lazy, one_of, subset
 from searchitect.spaces import load_space
 
@@ -158,7 +160,7 @@ def two_nets(space):
     with torch.no_grad():
         for number, (a, b) in enumerate(zip(slow.parameters(), fast.parameters(), strict=True)):
             a.add_(0.1 * images(*a.shape, seed=number)), b.copy_(a)  # scales that are not 1
-    speed_up(fast)
+    speed_up(fast, always=True)
     return slow, fast
 
 
@@ -290,3 +292,21 @@ def test_plainly_no_cell_is_run_as_a_whole():
     assert not called
     fast.mix(images(2, *SHAPE), shares)
     assert len(called) == 3
+
+
+@pytest.mark.parametrize(("numbers", "mixed", "path"), [(1 << 15, 0, 0), (1 << 16, 3, 0), (1 << 17, 3, 3)])
+def test_small_states_are_not_worth_it(monkeypatch, numbers, mixed, path):
+    """Cells that are run as a whole ask for the one sum of each of their three nodes."""
+    net = supernet(load_space("nb201", cells=1, width=4), SHAPE, outputs=5)
+    speed_up(net)
+    counted = []
+    monkeypatch.setattr("searchitect.nets.mixed.node", lambda steps: (counted.append(1), node(steps))[1])
+    whole = next(m for m in net.modules() if type(m).__name__ == "Whole")
+    x = torch.randn(numbers // 256, 4, 8, 8)
+    with net._doing(weigh) as run:
+        run.shares = {name: shares_of(name, torch.full((5,), 0.2)) for name in net.decisions()}
+        whole(x)
+        assert len(counted) == mixed
+        run.shares = {name: shares_of(name, torch.eye(5)[3]) for name in net.decisions()}
+        whole(x)
+        assert len(counted) == mixed + path

@@ -17,6 +17,7 @@ from searchitect.nets.folded import Term, folded_relus, folded_sum
 from searchitect.nets.operations import Depthwise, SameConv, Skip
 from searchitect.nets.weighted import average, gated_norm, normalised, remember, weighted_sum
 
+_NARROW = 16  # a single 1×1 convolution with more channels is faster with a BatchNorm of its own
 _CONV = [nn.ReLU, nn.Conv2d, nn.BatchNorm2d]
 _DEEP = [nn.ReLU, nn.Conv2d, nn.Conv2d, nn.BatchNorm2d]
 
@@ -93,14 +94,22 @@ def node(steps: list[Step]) -> torch.Tensor:
     if gated:
         own.append(weighted_sum(*zip(*gated, strict=True)))
     if groups.folded:
-        own.append(folded_sum(groups.folded))
+        own.append(_folded(groups.folded))
     if groups.on_grids:
         height, width = (2 * size for size in groups.on_grids[0].z.shape[2:])
-        own.append(join(folded_sum(groups.on_grids), height, width))
+        own.append(join(_folded(groups.on_grids), height, width))
     if groups.seen:
         norms, means, variances = zip(*groups.seen, strict=True)
         remember(norms, torch.stack(means), torch.stack(variances), own[0][:, 0].numel())
     return total(own or [step.plain() for step in steps])  # nothing but zeros: their shape
+
+
+def _folded(terms: list[Term]) -> torch.Tensor:
+    """Σ gate · norm(conv(z)), as a sum of products where that pays."""
+    term = terms[0]
+    if len(terms) == 1 and term.z.shape[1] > _NARROW:
+        return gated_norm(term.gate, term.norm, term.conv(term.z))
+    return folded_sum(terms)
 
 
 def _add(step: Step, parts: list[Any], groups: _Groups) -> None:

@@ -96,7 +96,10 @@ def gated_norm(gate: torch.Tensor | None, norm: nn.BatchNorm2d, x: torch.Tensor)
 
 
 def remember(norms: Sequence[nn.BatchNorm2d], mean: torch.Tensor, variance: torch.Tensor, pixels: int) -> None:
-    """Move the running statistics of K norms as BatchNorm does, by mean and (biased) variance (K, C) of the pixels."""
+    """Move the running statistics of K norms as BatchNorm does, by mean and (biased) variance (K, C) of the pixels.
+
+    By `.data`, since BatchNorm itself moves them unseen by autograd, which may hold them for a second derivative.
+    """
     with torch.no_grad():
         groups: dict[float, list[int]] = {}
         for k, norm in enumerate(norms):
@@ -108,7 +111,7 @@ def remember(norms: Sequence[nn.BatchNorm2d], mean: torch.Tensor, variance: torc
         unbiased = variance * (pixels / (pixels - 1))
         for factor, members in groups.items():
             for name, new in (("running_mean", mean), ("running_var", unbiased)):
-                old = [getattr(norms[k], name) for k in members]
+                old = [getattr(norms[k], name).data for k in members]
                 torch._foreach_lerp_(old, [new[k] for k in members], factor)
 
 
