@@ -3,7 +3,9 @@
 import xml.etree.ElementTree as ET
 
 import pytest
+import report_fakes as fakes
 
+from searchitect.report import page
 from searchitect.report.cells import Arrow, Graph, _apex, content, drawing, graphs
 from searchitect.spaces import load_space, nb201
 
@@ -82,3 +84,12 @@ def test_what_was_not_decided_is_not_drawn():
 def test_names_are_escaped():
     graph = Graph("a<b>", ("in", "<i>"), (Arrow(0, 1, "<script>x</script>"),))
     assert "<script>" not in str(drawing(graph))
+
+
+@pytest.mark.parametrize(("name", "said"), [("darts", True), ("nb201", False)])
+def test_the_page_explains_the_cells_before(name, said):
+    space = load_space(name)
+    meta = fakes.finished_meta(space={"json": space.to_json()}, winner={"architecture": space.sample(0).decisions})
+    text = page.render(fakes.snapshot(meta))
+    assert ("Nodes −2 and −1 are the two cells before" in text) is said
+    assert "zeros are not drawn." in text

@@ -87,7 +87,7 @@ def _graph(space: Space, layer: Layer, decisions: Mapping[str, Any]) -> Graph | 
             return None
         places = [(*edge, j) for j, node in enumerate(nodes, 2) for edge in _members(space, node, decisions)]
         places = [(source, j, operation) for source, operation, j in places if source < j]
-        names = ["k−2", "k−1", *(str(i) for i in range(1, len(nodes) + 1))]
+        names = ["−2", "−1", *(str(i) for i in range(1, len(nodes) + 1))]
     arrows = [arrow for i, j, node in places if (arrow := _arrow(space, i, j, node, decisions)) is not None]
     return Graph(_name(space, [node for *_, node in places]), tuple(names), tuple(arrows))
 
