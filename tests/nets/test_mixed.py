@@ -282,18 +282,6 @@ def test_gradients_can_be_differentiated_again(name):
         )
 
 
-def test_plainly_no_cell_is_run_as_a_whole():
-    _, fast = two_nets(SPACES["nb201"]())
-    called = []
-    fast.whole(nets.Cell, lambda cell, run, x: (called.append(cell), cell(x))[1])
-    shares, _ = mixture(fast)
-    with fast.plainly():
-        fast.mix(images(2, *SHAPE), shares)
-    assert not called
-    fast.mix(images(2, *SHAPE), shares)
-    assert len(called) == 3
-
-
 @pytest.mark.parametrize(("numbers", "mixed", "path"), [(1 << 15, 0, 0), (1 << 16, 3, 0), (1 << 17, 3, 3)])
 def test_small_states_are_not_worth_it(monkeypatch, numbers, mixed, path):
     """Cells that are run as a whole ask for the one sum of each of their three nodes."""

@@ -54,7 +54,8 @@ def test_steps_are_those_of_the_plain_way(name, options):
             loss = method.weights_step(one, draw, 0.5)
             method.setup.optimizer.step()
         used = [p.grad for p in method.setup.net.parameters() if p.grad is not None]
-        alphas = [g for step in steps for g in step if g is not None]
+        values = list(method.logits.values.values()) if steps else []
+        alphas = [torch.zeros_like(a) if g is None else g for step in steps for g, a in zip(step, values, strict=True)]
         moves.append((loss, used, alphas, list(method.setup.net.parameters())))
     (true, gradients, alphas, weights), (loss, others, moved, new) = moves
     assert float(loss) == pytest.approx(float(true), rel=1e-11)

@@ -159,15 +159,6 @@ class Supernet(nn.Module):
         else:
             self._run.whole[kind] = function
 
-    @contextmanager
-    def plainly(self) -> Iterator[None]:
-        """Inside, all cells are run as they are written, so that gradients can be differentiated again."""
-        kept, self._run.whole = self._run.whole, {}
-        try:
-            yield
-        finally:
-            self._run.whole = kept
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are made anew from the space, since its parts are known by what they are here."""
         run, state = self._run, self.state_dict(keep_vars=True)

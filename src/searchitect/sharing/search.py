@@ -269,7 +269,7 @@ class SupernetSearch:
         def loss() -> Tensor:
             return self.setup.of(lambda x: self.net.mix(x, logits.shares()), batch)
 
-        with unchanged(self.net), self.net.plainly():
+        with unchanged(self.net):
             self.net.train()
             return guard.eigenvalue(loss, logits.tensors())
 

@@ -39,8 +39,7 @@ def exact(setup: Setup, logits: Logits, train: Batch, search: Batch, lr: float) 
     """Loss on the search batch after the unrolled step, and its gradients for the architecture's parameters."""
     weights = _weights(setup)
     shares = logits.shares()
-    with setup.net.plainly():
-        inner = _loss(setup, weights, train, shares)
+    inner = _loss(setup, weights, train, shares)
     gradients = torch.autograd.grad(inner, list(weights.values()), create_graph=True, materialize_grads=True)
     outer = _loss(setup, _moved(setup, weights, gradients, lr), search, shares)
     total = outer if setup.penalty is None else outer + setup.penalty(shares)
