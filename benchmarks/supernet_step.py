@@ -1,10 +1,15 @@
 """Time and memory of a supernet's search step: the fast cells of `nets.mixed` against one module after the other.
 
     python benchmarks/supernet_step.py --space darts --method darts --channels 16 --layers 8 --batch 64 --json
+    python benchmarks/supernet_step.py --network space --space nb201 --method darts2
+
+`--network published` (usual) compares with the published network (`plain_supernet.py`), `--network space` the supernet
+of `searchitect search` with itself without fast cells (`space_step.py`), for all methods. `darts2` (second order) and
+`pcdarts` have the second only; so has `enas`, whose paths in a weights step are those of `single` here.
 
 A search step is an architecture step (gradients of the gates on one batch) and a weights step (gradients of all
-weights on another, clipping, SGD); `single` has no architecture step. The plain network (`plain_supernet.py`) makes
-both by `backward`, as the published code does. Random images, one thread, CPU time; the two alternate in one process
+weights on another, clipping, SGD); `single` (`spos`) has no architecture step. The plain published network makes both
+by `backward`, as the published code does. Random images, one thread, CPU time; the two alternate in one process
 and the least of each counts. Memory: the largest resident size of a fresh process, less what it had before the first
 step. Errors: largest difference over largest value, in float64 with two images; gradients tensor by tensor.
 Kernels: calls that torch's profiler sees, views and wrappers left out.
@@ -26,11 +31,16 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
 import plain_supernet as plain
+import space_step
 from mixed_cells import fast
 
 Gates = tuple[list[torch.Tensor], list[plain.Active]]
 REFERENCE = 75.0  # GFLOP/s of the core on which the published code was timed
 CLASSES = 10
+PATHS = ("single", "spos")
+PUBLISHED = ("darts", "snas", "drnas", "gdas", "proxyless", *PATHS)
+ONLY_SPACES = ("darts2", "darts2-finite", "pcdarts", "enas", "fairnas")
+VARYING = ("gdas", "proxyless", "enas", *PATHS)  # steps differ by their paths
 
 
 def build(args: argparse.Namespace, kind: str) -> nn.Module:
@@ -45,14 +55,29 @@ def alphas(args: argparse.Namespace, dtype: torch.dtype = torch.float32) -> list
     return [(1e-3 * torch.randn(shape, generator=noise, dtype=dtype)).requires_grad_() for shape in shapes]
 
 
-def gates(method: str, alpha: Sequence[torch.Tensor], noise: torch.Generator) -> Gates:
-    """Weights (E, O) of each kind of cell, and which operations run."""
+def gates(method: str, alpha: Sequence[torch.Tensor], noise: torch.Generator, *, learn: bool = True) -> Gates:
+    """Weights (E, O) of each kind of cell, and which operations run.
+
+    learn: whether it is an architecture step, for `proxyless`, which compares two operations there.
+    """
     weights: list[torch.Tensor] = []
     active: list[plain.Active] = []
     for a in alpha:
         if method == "darts":
             weights.append(a.softmax(1))
             active.append(None)
+            continue
+        if method == "drnas":
+            with torch.random.fork_rng():
+                torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=noise)))
+                weights.append(torch.distributions.Dirichlet(F.elu(a) + 1).rsample())
+            active.append(None)
+            continue
+        if method == "proxyless":
+            p = a.softmax(1)
+            pairs = torch.multinomial(p.detach(), 2 if learn else 1, generator=noise)
+            weights.append(F.one_hot(pairs[:, 0], a.shape[1]).to(a) + p - p.detach())
+            active.append([sorted(pair) for pair in pairs.tolist()])
             continue
         gumbel = -torch.empty_like(a).exponential_(generator=noise).log()
         soft = ((a.log_softmax(1) + gumbel) / 10).softmax(1)  # temperature 10, where GDAS begins
@@ -62,7 +87,7 @@ def gates(method: str, alpha: Sequence[torch.Tensor], noise: torch.Generator) ->
             continue
         chosen = soft.argmax(1)
         hard = F.one_hot(chosen, a.shape[1]).to(a)
-        weights.append(hard if method == "single" else hard - soft.detach() + soft)
+        weights.append(hard if method in PATHS else hard - soft.detach() + soft)
         active.append([[k] for k in chosen.tolist()])
     return weights, active
 
@@ -85,13 +110,13 @@ class Searching:
         x, y = self.batches[batch]
         if self.kind == "fast":
             x = x.contiguous(memory_format=torch.channels_last)
-        weights, active = gates(self.args.method, self.alpha, self.noise)
+        weights, active = gates(self.args.method, self.alpha, self.noise, learn=learn)
         if not learn and self.kind == "fast":
             weights = [w.detach() for w in weights]
         return F.cross_entropy(self.net(x, weights, active), y)
 
     def step(self) -> None:
-        if self.args.method != "single":
+        if self.args.method not in PATHS:
             self.architecture_step()
         self.sgd.zero_grad()
         self.adam.zero_grad()
@@ -110,6 +135,10 @@ class Searching:
         self.adam.step()
 
 
+def searching(args: argparse.Namespace, kind: str) -> Searching | space_step.SpaceSearching:
+    return (Searching if args.network == "published" else space_step.SpaceSearching)(args, kind)
+
+
 def cpu_time(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
@@ -124,14 +153,14 @@ def matrix_rate() -> float:
 
 def times(args: argparse.Namespace) -> dict[str, float]:
     """CPU seconds per step, the least of the rounds after one to warm up."""
-    both = {kind: Searching(args, kind) for kind in ("plain", "fast")}
+    both = {kind: searching(args, kind) for kind in ("plain", "fast")}
     found: dict[str, list[float]] = {"plain": [], "fast": []}
     rates = []
     for _ in range(args.rounds + 1):
-        for kind, searching in both.items():
-            found[kind].append(cpu_time(searching.step))
+        for kind, one in both.items():
+            found[kind].append(cpu_time(one.step))
         rates.append(matrix_rate())
-    pick = (lambda v: sum(v) / len(v)) if args.method in ("gdas", "single") else min  # steps differ by their paths
+    pick = (lambda v: sum(v) / len(v)) if args.method in VARYING else min
     seconds = {kind: pick(values[1:]) for kind, values in found.items()}
     return {
         "time_ratio": seconds["fast"] / seconds["plain"],
@@ -144,10 +173,10 @@ def times(args: argparse.Namespace) -> dict[str, float]:
 
 def memory(args: argparse.Namespace, kind: str) -> int:
     """Bytes above start-up in this process."""
-    searching = Searching(args, kind)
+    one = searching(args, kind)
     start = largest_size()
-    for _ in range(2 if args.method in ("darts", "snas") else 6):
-        searching.step()
+    for _ in range(6 if args.method in VARYING else 2):
+        one.step()
     return largest_size() - start
 
 
@@ -172,6 +201,11 @@ def memories(argv: Sequence[str]) -> dict[str, float]:
 def errors(args: argparse.Namespace) -> dict[str, float]:
     """The same weights, gates, noise and images in float64."""
     results = {}
+    if args.network == "space":
+        small = argparse.Namespace(**vars(args) | {"batch": 2})
+        for kind in ("plain", "fast"):
+            results[kind] = space_step.SpaceSearching(small, kind, torch.float64).first()
+        return largest_errors(results)
     for kind in ("plain", "fast"):
         net, alpha = build(args, kind).double(), alphas(args, torch.float64)
         noise = torch.Generator().manual_seed(args.seed)
@@ -180,9 +214,15 @@ def errors(args: argparse.Namespace) -> dict[str, float]:
         F.cross_entropy(logits, torch.arange(2)).backward()
         named = {f"alpha{i}": a for i, a in enumerate(alpha)} | dict(net.named_parameters())
         results[kind] = logits.detach(), {name: p.grad for name, p in named.items() if p.grad is not None}
+    return largest_errors(results)
+
+
+def largest_errors(results: dict[str, tuple[torch.Tensor, dict[str, torch.Tensor]]]) -> dict[str, float]:
     (logits, gradients), (true_logits, true_gradients) = results["fast"], results["plain"]
     none = torch.zeros(())  # the plain way follows `none` back with zeros, the fast way leaves it out
-    by_tensor = [relative(gradients.get(name, none), true) for name, true in true_gradients.items()]
+    most = max(float(true.abs().max()) for true in true_gradients.values())  # what is zero but for rounding is let go
+    named = [(name, true) for name, true in true_gradients.items() if true.abs().max() > 1e-9 * most]
+    by_tensor = [relative(gradients.get(name, none), true) for name, true in named]
     return {"logits_error": relative(logits, true_logits), "gradient_error": max(by_tensor)}
 
 
@@ -196,9 +236,9 @@ def kernels(args: argparse.Namespace) -> dict[str, int]:
     counts = {}
     small = argparse.Namespace(**vars(args) | {"batch": 2})
     for kind in ("plain", "fast"):
-        searching = Searching(small, kind)
+        one = searching(small, kind)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            searching.step()
+            one.step()
         names = [e.name for e in profile.events() if e.name.startswith("aten::") and not inside(e)]
         counts[kind] = sum(name.removeprefix("aten::") not in VIEWS for name in names)
     return {"kernels": counts["fast"], "kernels_plain": counts["plain"]}
@@ -225,7 +265,8 @@ VIEWS = frozenset(
 def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--space", choices=("darts", "nb201"), default="darts")
-    parser.add_argument("--method", choices=("darts", "snas", "gdas", "single"), default="darts")
+    parser.add_argument("--method", choices=(*PUBLISHED, *ONLY_SPACES), default="darts")
+    parser.add_argument("--network", choices=("published", "space"), default="published")
     parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--layers", type=int, default=5, help="cells, or cells per stage in nb201")
     parser.add_argument("--batch", type=int, default=32)
@@ -236,6 +277,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--memory-of", choices=("plain", "fast"), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
+    if args.method in ONLY_SPACES:
+        args.network = "space"
     if args.memory_of:
         print(memory(args, args.memory_of))
         return

@@ -30,7 +30,7 @@ EXACT, EXACT_GRADIENT = 1e-12, 1e-10
 
 def settings(space="nb201", method="darts", **more):
     layers = {"nb201": 1, "darts": 3}[space]
-    known = {"channels": 4, "layers": layers, "batch": 2, "size": 8, "seed": 0, "rounds": 1}
+    known = {"channels": 4, "layers": layers, "batch": 2, "size": 8, "seed": 0, "rounds": 1, "network": "published"}
     return Namespace(space=space, method=method, **known | more)
 
 
@@ -70,7 +70,7 @@ def compare(slow, fast, weights, x, active=None):
         assert torch.allclose(buffer.double(), true.double(), rtol=1e-12, atol=1e-14), name
 
 
-@pytest.mark.parametrize("method", ["darts", "snas", "gdas", "single"])
+@pytest.mark.parametrize("method", ["darts", "drnas", "gdas", "proxyless", "single"])
 @pytest.mark.parametrize("space", ["nb201", "darts"])
 def test_whole_networks_equal_the_plain_ones(space, method):
     found = supernet_step.errors(settings(space, method))
