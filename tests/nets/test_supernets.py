@@ -179,17 +179,20 @@ def test_a_cell_can_be_run_as_a_whole():
     expected, calls = net.mix(x, weights), []
 
     def slow(cell, run, x):
-        calls.append(len(cell.edges))
-        assert run.shares["0-1"].numbers[0] == pytest.approx(0.2)
+        calls.append((len(cell.edges), run.shares["0-1"].numbers[0] if run.shares else run.chosen["0-1"]))
         return cell(x)
 
     net.whole(nets.Cell, slow)
     torch.testing.assert_close(net.mix(x, weights), expected)
-    assert calls == [6, 6, 6]
-    net(x, net.space.sample(0))  # a path is run as it is written
+    assert calls == [(6, pytest.approx(0.2))] * 3
+    calls.clear()
+    path = net.space.sample(0)
+    net(x, path)
+    assert calls == [(6, net.decisions()["0-1"].index(path.decisions["0-1"]))] * 3
+    calls.clear()
     net.whole(nets.Cell, None)
     net.mix(x, weights)
-    assert calls == [6, 6, 6]
+    assert not calls
 
 
 # -- what is made of a space -----------------------------------------------------------------------------
