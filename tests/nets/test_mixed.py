@@ -14,6 +14,7 @@ from searchitect.nets import Depthwise, SameConv, Skip, Zero, supernet
 from searchitect.nets.gates import shares_of, weigh
 from searchitect.nets.mixed import speed_up
 from searchitect.nets.mixing import node
+from searchitect.nets.weighted import maximum
 from searchitect.space import OUTPUTS, Space, lazy, one_of, subset
 from searchitect.spaces import load_space
 
@@ -298,3 +299,17 @@ def test_small_states_are_not_worth_it(monkeypatch, numbers, mixed, path):
         run.shares = {name: shares_of(name, torch.eye(5)[3]) for name in net.decisions()}
         whole(x)
         assert len(counted) == mixed + path
+
+
+@pytest.mark.parametrize("size", [6, 200])
+@pytest.mark.parametrize("settings", [(3, 1, 1), (3, 2, 1), (2, 2, 0, 1, False, True)])
+def test_maxima_keep_their_places_in_fewer_bytes(size, settings):
+    """200×200 places do not fit into two bytes."""
+    pool, x = nn.MaxPool2d(*settings), images(1, 2, size, size).requires_grad_()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
+        y = maximum(pool, x)
+    assert torch.equal(y, pool(x))
+    assert [t.dtype for t in kept if not t.is_floating_point()] == [torch.int16 if size == 6 else torch.int32]
+    back = [torch.autograd.grad((out * images(*out.shape, seed=2)).sum(), x)[0] for out in (y, pool(x))]
+    assert torch.equal(*back)

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from searchitect.nets.weighted import remember
 
-_WIDE = 32  # from so many channels on, a matrix product that adds to its output beats a convolution and an addition
+_WIDE = 16  # from so many channels on, a matrix product that adds to its output beats a convolution and an addition
 
 
 class Term(NamedTuple):

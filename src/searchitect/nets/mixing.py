@@ -15,7 +15,7 @@ from searchitect.nets.blocks import Zero
 from searchitect.nets.depthwise import depthwise, join, split
 from searchitect.nets.folded import Term, folded_relus, folded_sum
 from searchitect.nets.operations import Depthwise, SameConv, Skip
-from searchitect.nets.weighted import average, gated_norm, normalised, remember, weighted_sum
+from searchitect.nets.weighted import average, gated_norm, maximum, normalised, remember, weighted_sum
 
 _NARROW = 16  # a single 1×1 convolution with more channels is faster with a BatchNorm of its own
 _CONV = [nn.ReLU, nn.Conv2d, nn.BatchNorm2d]
@@ -41,8 +41,7 @@ class Source:
 
     def pooled(self, pool: nn.Module) -> torch.Tensor:
         """(B, C, H/stride, W/stride)."""
-        make = (lambda: average(pool, self.x)) if isinstance(pool, nn.AvgPool2d) else (lambda: pool(self.x))
-        pooled: torch.Tensor = self._once(repr(pool), make)
+        pooled: torch.Tensor = self._once(repr(pool), lambda: _pooled(pool, self.x))
         return pooled
 
     def pooled_normalised(self, pool: nn.Module, eps: float) -> tuple[torch.Tensor, ...]:
@@ -75,6 +74,7 @@ class _Groups(NamedTuple):
     folded: list[Term]
     on_grids: list[Term]  # the same, on the four grids of every second row and column
     shared: list[tuple[torch.Tensor | None, torch.Tensor]]  # gates, and tensors that other nodes use as well
+    averaged: dict[str, tuple[nn.AvgPool2d, list[tuple[torch.Tensor | None, torch.Tensor]]]]  # gates, what is pooled
     own: list[torch.Tensor]  # with their gates already
     seen: list[tuple[nn.BatchNorm2d, torch.Tensor, torch.Tensor]]  # shared norms, with mean and variance
     norms: list[nn.BatchNorm2d]  # the first one; those of the groups above are like it
@@ -82,17 +82,15 @@ class _Groups(NamedTuple):
 
 def node(steps: list[Step]) -> torch.Tensor:
     """Σ gate · operation(state) in training mode, as few passes over the data as possible."""
-    groups = _Groups([], [], [], [], [], [], [])
+    groups = _Groups([], [], [], [], {}, [], [], [])
     for step in steps:
         _add(step, _parts(step.operation), groups)
     relus = folded_relus([first for first, _, _ in groups.twice])
     for relu, (_, (deep, point, norm), gate) in zip(relus, groups.twice, strict=True):
         z = depthwise(relu, deep.weight, deep.stride[0], deep.dilation[0])
         groups.folded.append(Term(z, point, norm, gate))
-    own = groups.own + [tensor for gate, tensor in groups.shared if gate is None]
-    gated = [(gate, tensor) for gate, tensor in groups.shared if gate is not None]
-    if gated:
-        own.append(weighted_sum(*zip(*gated, strict=True)))
+    own = groups.own + _weighted(groups.shared)
+    own += [average(pool, total(_weighted(states))) for pool, states in groups.averaged.values()]
     if groups.folded:
         own.append(_folded(groups.folded))
     if groups.on_grids:
@@ -102,6 +100,13 @@ def node(steps: list[Step]) -> torch.Tensor:
         norms, means, variances = zip(*groups.seen, strict=True)
         remember(norms, torch.stack(means), torch.stack(variances), own[0][:, 0].numel())
     return total(own or [step.plain() for step in steps])  # nothing but zeros: their shape
+
+
+def _weighted(tensors: list[tuple[torch.Tensor | None, torch.Tensor]]) -> list[torch.Tensor]:
+    """What adds up to Σ gate · tensor."""
+    gated = [(gate, tensor) for gate, tensor in tensors if gate is not None]
+    ones = [tensor for gate, tensor in tensors if gate is None]
+    return [*ones, weighted_sum(*zip(*gated, strict=True))] if gated else ones
 
 
 def _folded(terms: list[Term]) -> torch.Tensor:
@@ -137,9 +142,19 @@ def _add(step: Step, parts: list[Any], groups: _Groups) -> None:
         groups.own.append(step.plain())
 
 
+def _pooled(pool: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    if isinstance(pool, nn.AvgPool2d):
+        return average(pool, x)
+    assert isinstance(pool, nn.MaxPool2d)
+    return maximum(pool, x)
+
+
 def _add_pool(step: Step, parts: list[Any], groups: _Groups) -> None:
     pool, source = parts[0], step.source
-    if len(parts) == 1:
+    if len(parts) == 1 and isinstance(pool, nn.AvgPool2d):  # linear: the sum is pooled, once
+        key = f"{pool} {tuple(source.x.shape)}"
+        groups.averaged.setdefault(key, (pool, []))[1].append((step.gate, source.x))
+    elif len(parts) == 1:
         groups.shared.append((step.gate, source.pooled(pool)))
     elif not _trains(parts[1]):
         groups.own.append(step.plain())
@@ -208,7 +223,9 @@ def _separable(deep: nn.Conv2d, point: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
 
 def total(tensors: list[torch.Tensor]) -> torch.Tensor:
     """The sum, all of one shape."""
-    y = tensors[0]
-    for tensor in tensors[1:]:
-        y = y + tensor
+    if len(tensors) == 1:
+        return tensors[0]
+    y = tensors[0] + tensors[1]
+    for tensor in tensors[2:]:
+        y.add_(tensor)
     return y

@@ -137,7 +137,38 @@ def average(pool: nn.AvgPool2d, x: torch.Tensor) -> torch.Tensor:
     if pool.count_include_pad:
         return y
     inside = F.conv2d(x.new_ones((1, 1, *x.shape[2:])), kernel, None, stride, size // 2)
-    return y * inside.reciprocal()
+    return y.mul_(inside.reciprocal())
+
+
+def maximum(pool: nn.MaxPool2d, x: torch.Tensor) -> torch.Tensor:
+    """What the pooling gives; where each maximum was is kept in two bytes or four, not in eight.
+
+    (B, C, H, W) → (B, C, H/stride, W/stride).
+    """
+    if pool.return_indices or x.device.type != "cpu":
+        pooled: torch.Tensor = pool(x)
+        return pooled
+    geometry = pool.kernel_size, pool.stride, pool.padding, pool.dilation
+    y: torch.Tensor = _Maximum.apply(x, [[n, n] if isinstance(n, int) else list(n) for n in geometry], pool.ceil_mode)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Maximum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, geometry: list[list[int]], ceil: bool) -> torch.Tensor:
+        y: torch.Tensor
+        y, places = torch.ops.aten.max_pool2d_with_indices(x, *geometry, ceil)
+        small = x.shape[2] * x.shape[3] <= torch.iinfo(torch.int16).max
+        ctx.save_for_backward(x, places.to(torch.int16 if small else torch.int32))
+        ctx.geometry = *geometry, ceil
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        x, places = ctx.saved_tensors
+        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        back = torch.ops.aten.max_pool2d_with_indices_backward(gradient, x, *ctx.geometry, places.long())
+        return back, None, None
 
 
 def _flat(x: torch.Tensor) -> torch.Tensor:
