@@ -3,7 +3,8 @@
     python benchmarks/engine.py [--quick]
 
 Space A: 6 decisions of 5 options (as in NAS-Bench-201), space B: 28 such decisions. Bars: 25,000 ask/tell per
-CPU second on A and 12,000 on B in memory, 5,000 for NSGA-II with two goals and a limit; 2,000 durable trials (each
+CPU second on A and 12,000 on B in memory, 5,000 for NSGA-II with two goals and a limit, 3,000 for policies that
+factorise (with the LSTM: shown, 1,000 trials at most); 2,000 durable trials (each
 finished trial synced to disk, canonical key and reuse look-up included), 1,000 where nothing is ever proposed twice, so
 that no result is reused. Canonical keys are left out in memory: what is
 not proposed twice is compared by its decisions. Strategies with a model have benchmarks of their own. Strategies that
@@ -33,7 +34,10 @@ MODEL_FREE: dict[str, dict[str, object]] = {  # name → options
     "local-search": {"distinct": "identical"}, "nsga2": {},
 }  # fmt: skip
 SEVERAL = {"nsga2": objectives(["accuracy", "min cost", "cost < 900"])}
-BARS = {"nsga2": 5_000}  # where the bar is not that of the space
+POLICIES: dict[str, dict[str, object]] = {
+    "reinforce": {}, "ppo": {}, "reinforce, LSTM": {"policy": "lstm"}, "ppo, LSTM": {"policy": "lstm"},
+}  # fmt: skip
+BARS = {"nsga2": 5_000, "reinforce": 3_000, "ppo": 3_000, "reinforce, LSTM": 0, "ppo, LSTM": 0}  # where not the space's
 ONCE = {"exhaustive", "local-search", "nsga2"}  # do not propose anything twice
 
 
@@ -49,7 +53,8 @@ def value_of(number: int) -> float:
 
 
 def in_memory(space: Space, name: str, trials: int) -> float:
-    strategy = make_strategy(name, Setting(space, SEVERAL.get(name, GOALS), 0), MODEL_FREE[name])
+    options = {**MODEL_FREE, **POLICIES}[name]
+    strategy = make_strategy(name.partition(",")[0], Setting(space, SEVERAL.get(name, GOALS), 0), options)
     began = time.process_time()
     for number in range(trials):
         (proposal,) = strategy.ask(1)
@@ -103,8 +108,8 @@ def main() -> int:
     below = False
     print(f"{'':38}{'trials':>8}{'per CPU s':>12}{'bar':>9}")
     for label, space, bar in (("A, 6 decisions", cells(6), 25_000), ("B, 28 decisions", cells(28), 12_000)):
-        for name in MODEL_FREE:
-            for count in counts:
+        for name in (*MODEL_FREE, *POLICIES):
+            for count in counts[:2] if "LSTM" in name else counts:
                 count = min(count, space.size.finite // 2) if name in ONCE else count
                 rate = statistics.median(in_memory(space, name, count) for _ in range(3))
                 least = BARS.get(name, bar)
