@@ -16,11 +16,13 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from searchitect.bench.loading import load_table
 from searchitect.records import Epoch
@@ -32,11 +34,15 @@ from searchitect.training import Recipe, TrainData, load, prepare
 HELD = 1000  # images that are only measured on
 
 
-def images(source: str, rows: int) -> TrainData:
-    """So many training rows and `HELD` others of a source of images, always the same ones."""
+def images(source: str, rows: int, side: int | None = None) -> TrainData:
+    """So many training rows and `HELD` others of a source of images, always the same ones; `side` pixels a side."""
     raw = load(source, limit_train=rows + HELD, seed=0)
     order = np.random.default_rng(0).permutation(len(raw.x))
-    return prepare(raw, np.sort(order[:rows]), np.sort(order[rows : rows + HELD]))[0]
+    data = prepare(raw, np.sort(order[:rows]), np.sort(order[rows : rows + HELD]))[0]
+    if side is None:
+        return data
+    assert data.x_eval is not None
+    return replace(data, x=adaptive_avg_pool2d(data.x, side), x_eval=adaptive_avg_pool2d(data.x_eval, side))
 
 
 def started(method: str, data: TrainData, epochs: int, options: dict[str, Any], width: int = 8) -> SupernetSearch:
