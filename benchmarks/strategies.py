@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from scipy.stats import rankdata
 
 from searchitect.bench import load_table, stats
 from searchitect.bench.compare import Entry, Plan, Trace, compare
@@ -175,13 +176,23 @@ def against(
         return {}
     longest = max(len(values) for values in known.values())
     padded = {n: np.concatenate([v, np.full(longest - len(v), np.nan)]) for n, v in known.items()}
-    return {
-        pair.first: {
-            "difference": pair.difference, "p": pair.holm,
-            "word": "=" if pair.holm >= 0.05 else "better" if pair.difference > 0 else "worse",
+    found = {}
+    for pair in stats.pairs(padded, against=reference):
+        word = "better" if leans(padded[pair.first], padded[reference]) > 0 else "worse"
+        found[pair.first] = {
+            "difference": pair.difference,
+            "p": pair.holm,
+            "word": word if pair.holm < 0.05 else "=",
         }
-        for pair in stats.pairs(padded, against=reference)
-    }  # fmt: skip
+    return found
+
+
+def leans(first: np.ndarray, second: np.ndarray) -> float:
+    """The signed-rank sum of Wilcoxon's test: positive where the first mostly has less regret. The means may say
+    otherwise, where few searches are far off."""
+    gained = second - first
+    gained = gained[np.isfinite(gained) & (gained != 0)]
+    return float((np.sign(gained) * rankdata(np.abs(gained))).sum())
 
 
 def ranks_of(labels: list[str], point: int) -> stats.Ranks | None:

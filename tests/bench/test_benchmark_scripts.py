@@ -108,3 +108,13 @@ def test_a_strategy_that_is_too_slow_is_said_to_be(strategies, tmp_path):
     strategies.run_all(["random"], 12, 1, 1e-9)
     strategies.report()
     assert "| random | 0 | too slow | too slow |" in (tmp_path / "docs" / "strategy-results.md").read_text()
+
+
+def test_who_is_better_is_said_by_the_ranks_that_are_tested(strategies):
+    """Nine searches of ten are better by a little, one is far off: the mean is worse, the ranks are not."""
+    first, second = np.full(10, 1.0), np.full(10, 2.0)
+    first[3] = 100.0
+    assert first.mean() > second.mean()
+    assert strategies.leans(first, second) == 9 * 5.0 - 10
+    assert strategies.leans(second, first) == 10 - 9 * 5.0
+    assert strategies.leans(np.array([1.0, np.nan, 3.0]), np.array([1.0, 2.0, np.nan])) == 0
