@@ -87,7 +87,7 @@ def gated_norm(gate: torch.Tensor | None, norm: nn.BatchNorm2d, x: torch.Tensor)
     scale: torch.Tensor | None = norm.weight
     shift: torch.Tensor | None = norm.bias
     if gate is not None:  # a gate merely expanded would do, but torch 2.13 then computes wrong gradients
-        scale = gate * x.new_ones(x.shape[1]) if scale is None else scale * gate
+        scale = gate.repeat(x.shape[1]) if scale is None else scale * gate
         shift = None if shift is None else shift * gate
     factor = _factor(norm)
     if norm.num_batches_tracked is not None:
