@@ -2,8 +2,8 @@
 
     python benchmarks/ranking.py --data cifar10.npz --out ranking --methods spos,fairnas,darts,gdas
 
-A supernet of one cell a stage and 8 channels (16 and five cells in the table) is trained on 30,000 images of CIFAR-10, at
-half of their resolution, by each method; then 200 random cells are measured with its weights on 1,000 other images,
+A supernet of one cell a stage and 8 channels (16 and five cells in the table) is trained on 30,000 images of CIFAR-10
+at half of their resolution, by each method; then 200 random cells are measured with its weights on 1,000 other images,
 and compared with their 200-epoch test accuracies. Intervals are of a bootstrap over the cells. As comparison: τ of the
 number of parameters. Epochs are as many as fit into --seconds of CPU time, by the first one (measured cells not
 counted); one file for each method, written after each cell, and the same command goes on where it was cut.
