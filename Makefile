@@ -1,6 +1,8 @@
 # `make demo` runs the main job, `make test` runs every check; both set up .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests that look at the clock: nothing may run beside them.
+CLOCKED := tests/faults tests/executors tests/cli/test_cli_runs.py
 
 .PHONY: demo test setup lint fast bench clean
 
@@ -9,8 +11,8 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow --ignore tests/faults --ignore tests/executors
-	$(BIN)/python -m pytest -q -m slow tests/faults tests/executors  # these look at the clock: nothing beside them
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow $(CLOCKED:%=--ignore %)
+	$(BIN)/python -m pytest -q -m slow $(CLOCKED)
 
 lint: setup
 	$(BIN)/ruff check .

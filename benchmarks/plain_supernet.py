@@ -6,7 +6,8 @@ by ReLU, 1×1 convolution, BatchNorm, a stem of three times the width, reduction
 NAS-Bench-201: Dong and Yang 2020 (section 2): five operations on each of six edges, three stages joined by residual
 blocks. GDAS (Dong and Yang 2019, equation 5) runs the sampled operation of each edge and scales it by its gate; their
 code also adds the gates of the others as plain numbers, which are zero: we follow the paper.
-Nothing here is shared with the fast cells except `torch.nn`. Shapes: B batch, C channels, E edges, O operations.
+A cell's `states` are what the fast code replaces; nothing else here is shared with it except `torch.nn`.
+Shapes: B batch, C channels, E edges, O operations.
 """
 
 from __future__ import annotations
@@ -101,42 +102,47 @@ def mixed(edge: nn.ModuleDict, x: torch.Tensor, weights: torch.Tensor, active: S
     return sum(weight * operation(x) for weight, operation in zip(weights, operations, strict=True))
 
 
-class PlainCell(nn.Module):
+def plain_states(
+    inputs: list[torch.Tensor], edges: Sequence[nn.ModuleDict], weights: torch.Tensor, active: Active
+) -> list[torch.Tensor]:
+    """The inputs and all nodes of a cell in order, each the sum of all edges from those before it."""
+    states, e = list(inputs), 0
+    while e < len(edges):
+        terms = []
+        for state in states:
+            terms.append(mixed(edges[e], state, weights[e], None if active is None else active[e]))
+            e += 1
+        states.append(sum(terms))
+    return states
+
+
+class Cell(nn.Module):
     """The cell of NAS-Bench-201: edges in the order 0→1, 0→2, 1→2, 0→3, ...; the last node is the output."""
 
     def __init__(self, edges: Sequence[nn.ModuleDict]) -> None:
         super().__init__()
         self.edges = nn.ModuleList(edges)
+        self.states = plain_states
 
     def forward(self, x: torch.Tensor, weights: torch.Tensor, active: Active = None) -> torch.Tensor:
-        states, e = [x], 0
-        while e < len(self.edges):
-            terms = []
-            for state in states:
-                terms.append(mixed(self.edges[e], state, weights[e], None if active is None else active[e]))
-                e += 1
-            states.append(sum(terms))
-        return states[-1]
+        """x (B, C, H, W), weights (E, O) → (B, C, H, W)."""
+        return self.states([x], self.edges, weights, active)[-1]
 
 
-class PlainTwoInputCell(nn.Module):
+class TwoInputCell(nn.Module):
     """The cell of DARTS: two inputs, four nodes that each see all earlier states, the nodes side by side."""
 
     def __init__(self, older: nn.Module, newer: nn.Module, edges: Sequence[nn.ModuleDict]) -> None:
         super().__init__()
         self.older, self.newer = older, newer
         self.edges = nn.ModuleList(edges)
+        self.states = plain_states
 
     def forward(
         self, older: torch.Tensor, newer: torch.Tensor, weights: torch.Tensor, active: Active = None
     ) -> torch.Tensor:
-        states, e = [self.older(older), self.newer(newer)], 0
-        while e < len(self.edges):
-            terms = []
-            for state in states:
-                terms.append(mixed(self.edges[e], state, weights[e], None if active is None else active[e]))
-                e += 1
-            states.append(sum(terms))
+        """older (B, C0, H, W), newer (B, C1, H, W), weights (E, O) → (B, nodes·C, H', W')."""
+        states = self.states([self.older(older), self.newer(newer)], self.edges, weights, active)
         return torch.cat(states[2:], dim=1)
 
 
@@ -155,7 +161,7 @@ class Darts(nn.Module):
             width = width * 2 if reduction else width
             older = Halve(before, width) if halved else relu_conv_norm(before, width, 1)
             edges = [darts_edge(width, 2 if reduction and j < 2 else 1) for n in range(4) for j in range(2 + n)]
-            self.cells.append(PlainTwoInputCell(older, relu_conv_norm(last, width, 1), edges))
+            self.cells.append(TwoInputCell(older, relu_conv_norm(last, width, 1), edges))
             self.reductions.append(reduction)
             before, last, halved = last, 4 * width, reduction
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(last, classes))
@@ -194,7 +200,7 @@ class Nb201(nn.Module):
             if stage:
                 self.cells.append(Residual(width, 2 * width))
                 width *= 2
-            self.cells.extend(PlainCell([nb201_edge(width) for _ in range(6)]) for _ in range(layers))
+            self.cells.extend(Cell([nb201_edge(width) for _ in range(6)]) for _ in range(layers))
         last = [nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)]
         self.head = nn.Sequential(*last)
 

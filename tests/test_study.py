@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from searchitect import Settings, Study, lazy, one_of, resume, search
+from searchitect.budget import REPORT_SECONDS
 from searchitect.errors import ArchitectureError, DataError, SpaceError, StorageError, UsageError
 from searchitect.observer import Observer
 from searchitect.preparing import Given, prepare
@@ -120,6 +121,17 @@ def test_it_goes_on_with_more_trials_and_what_was_enqueued(copy):
         t.number: (t.architecture, t.value("accuracy")) for t in longer.trials[: len(before)]
     }
     assert longer.meta["finalised"]
+
+
+def test_a_study_without_a_final_comparison_keeps_no_time_back(tmp_path):
+    found = [
+        search(
+            space_of_six(), "digits", budget="200s", finalize=final, path=tmp_path / str(final), **SMALL | {"trials": 1}
+        )
+        for final in (False, True)
+    ]
+    without, kept = (study.meta["fidelities"]["reserve"] for study in found)
+    assert without == REPORT_SECONDS < kept
 
 
 def test_a_foreign_architecture_cannot_be_enqueued(copy):

@@ -103,7 +103,6 @@ def wait_for_trials(folder, count, process):
 
 @pytest.mark.parametrize("how", ["ctrl-c", "stop"])
 def test_one_interrupt_is_code_5_and_resume_finishes(tmp_path, how):
-    started = time.monotonic()
     process = start(tmp_path, "search", *QUICK, "--trials", "500", "--path", "s", "--no-finalize")
     wait_for_trials(tmp_path / "s", 1, process)
     began = time.monotonic()
@@ -112,7 +111,7 @@ def test_one_interrupt_is_code_5_and_resume_finishes(tmp_path, how):
     else:
         process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert time.monotonic() - began < 10 + (began - started)  # a busy machine is slow at both
+    assert time.monotonic() - began < 15
     assert process.returncode == 5, out + err
     assert "searchitect resume s" in out
     trials = json.loads(run(tmp_path, "show", "s", "--json"))["trials"]

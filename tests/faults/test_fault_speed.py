@@ -27,4 +27,4 @@ def test_a_long_study_goes_on_quickly(tmp_path):
 def test_short_trials_in_two_workers():
     """Trials of 50 ms in two workers → a few milliseconds each beyond the ideal, the whole loop included."""
     parallel = benchmark("parallel")
-    assert parallel.seconds_per_trial(parallel.single(), parallel.nap, 2, 40) * 2 < 0.050 + 0.030
+    assert parallel.seconds_per_trial(parallel.eight(), parallel.nap, 2, 40) * 2 < 0.050 + 0.030

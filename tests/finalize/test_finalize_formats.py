@@ -16,6 +16,7 @@ from test_finalize_bundle import SPACES
 from torch import nn
 
 from searchitect import Space, lazy, one_of
+from searchitect.cli.exporting import export
 from searchitect.errors import StorageError, UsageError
 from searchitect.finalize import formats, read_bundle, rebuild, write_bundle, write_formats
 from searchitect.nets import build
@@ -95,6 +96,13 @@ def test_eight_bits_are_near_and_smaller(tmp_path):
     bundle_of(folder, Space(L.Sequential(L.Linear(64, one_of(256, 300)), L.ReLU(), L.LazyLinear(3))), (64,))
     [(_, exact), (_, coarse)] = write_formats(folder, ["onnx", "onnx-int8", "onnx"])
     assert exact < 1e-6 < coarse < 0.05
+    card = (folder / "card.md").read_text()
+    assert card.count(formats.HEADING) == 1
+    assert f"- `model.int8.onnx`: outputs differ by {coarse:.1g} of the largest at most" in card
+    write_formats(folder, ["pt2"])
+    again = (folder / "card.md").read_text()
+    assert again.startswith(card.rstrip())
+    assert "- `model.pt2`: outputs differ by 0 of" in again
     assert (folder / "model.int8.onnx").stat().st_size < 0.4 * (folder / "model.onnx").stat().st_size
     assert not list(folder.glob(".format-*"))
 
@@ -114,6 +122,11 @@ def test_a_form_that_differs_gets_no_name(small, monkeypatch):
     monkeypatch.setitem(formats._MAKERS, "pt2", lambda _m, _x, _f: lambda x: x)
     with pytest.raises(StorageError, match=r"shape \(1, 4\) instead of \(1, 3\)"):
         write_formats(folder, ["pt2"])
+
+
+def test_the_command_line_knows_the_same_forms():
+    [option] = [p for p in export.params if p.name == "formats"]
+    assert list(option.type.choices) == list(formats.FILES)
 
 
 def test_what_cannot_be_written_is_said(small, monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ from torch import nn
 
 import searchitect.nets as nets
 from searchitect.errors import ArchitectureError, BuildError, TrialError, UsageError
+from searchitect.nets import building
 from searchitect.space import OUTPUTS, Plan, Space, lazy, named, one_of, repeat
 
 N = lazy(nets)
@@ -99,6 +100,23 @@ def test_batch_norm_statistics_are_untouched_by_the_dry_run():
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms
     assert all(not m.running_mean.any() and not m.num_batches_tracked for m in norms)
+
+
+@pytest.mark.parametrize(
+    ("parts", "runs"),
+    [([L.Linear(4, 8), L.ReLU(), L.Linear(8, 2)], 0), ([L.LazyLinear(8), L.Linear(8, 2)], 1),
+     ([L.Linear(4, 8), lazy(Twice)(L.ReLU())], 1)],
+)  # fmt: skip
+def test_a_sample_is_sent_through_only_where_something_is_unknown(parts, runs, monkeypatch):
+    """A width, or a layer that no cost table knows; else the tables have seen that all fits."""
+    seen = []
+    run = building._dry_run
+    monkeypatch.setattr(building, "_dry_run", lambda *a: (seen.append(1), run(*a)))
+    fits, misfits = one(L.Sequential(*parts)), one(L.Sequential(*parts, L.Linear(3, 3)))
+    assert nets.build(fits, fits.sample(0), (4,)).training
+    assert len(seen) == runs
+    with pytest.raises(BuildError):
+        nets.build(misfits, misfits.sample(0), (4,))
 
 
 def test_tied_parts_never_share_weights():

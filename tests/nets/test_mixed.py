@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 try:
     import plain_supernet as plain
     import supernet_step
-    from mixed_cells import MixedCell
+    from mixed_cells import fast
 finally:
     sys.path.pop(0)
 
@@ -42,13 +42,6 @@ def relative(value, true):
 def images(*shape, seed=1):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def both(edges, cell, plain_cell):
-    """The plain cell and the fast one with copies of its modules, in float64."""
-    slow = plain_cell(edges).double()
-    fast = cell(copy.deepcopy(slow.edges))
-    return slow, fast
 
 
 def compare(slow, fast, weights, x, active=None):
@@ -100,19 +93,19 @@ def test_a_cell_with_scales_shifts_and_the_modules_of_this_package():
         options.append(nn.Sequential(nn.MaxPool2d(3, 1, 1), nn.BatchNorm2d(4)))
         plain_edges.append(nn.ModuleDict({str(k): option for k, option in enumerate(options)}).double())
     x = images(3, 4, 7, 7)
-    slow = plain.PlainCell(plain_edges)
+    slow = plain.Cell(plain_edges)
     with torch.no_grad():
         slow(x, torch.ones(3, 7))  # the bodies are made by the first input
         for number, (_, parameter) in enumerate(slow.named_parameters()):
             parameter.copy_(images(*parameter.shape, seed=number))
-    compare(slow, MixedCell(copy.deepcopy(slow.edges)), torch.rand(3, 7, dtype=torch.float64), x)
-    compare(slow, MixedCell(copy.deepcopy(slow.edges)), torch.ones(3, 7).double(), x, [[4, 1], [], [0, 6]])
+    compare(slow, fast(slow), torch.rand(3, 7, dtype=torch.float64), x)
+    compare(slow, fast(slow), torch.ones(3, 7).double(), x, [[4, 1], [], [0, 6]])
 
 
 @pytest.mark.parametrize(("size", "stride"), [(7, 1), (8, 1), (8, 2)])
 def test_one_darts_edge(size, stride):
-    slow = plain.PlainCell([plain.darts_edge(4, stride)]).double()
-    compare(slow, MixedCell(copy.deepcopy(slow.edges)), torch.rand(1, 8, dtype=torch.float64), images(2, 4, size, size))
+    slow = plain.Cell([plain.darts_edge(4, stride)]).double()
+    compare(slow, fast(slow), torch.rand(1, 8, dtype=torch.float64), images(2, 4, size, size))
 
 
 # -- supernets of spaces ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -49,6 +50,15 @@ def test_two_halves_of_the_rows_with_all_classes():
     for part in (found.rows, found.held):
         counts = torch.bincount(found.data.y[part], minlength=3)
         assert (counts - torch.bincount(found.data.y, minlength=3) / 2).abs().max() <= 1
+
+
+def test_halves_keep_groups_whole_and_time_in_order():
+    groups = torch.arange(36).numpy() // 4
+    found = search(rows=replace(data(), groups=groups))
+    assert not set(groups[found.rows.numpy()]) & set(groups[found.held.numpy()])
+    assert abs(len(found.rows) - 18) <= 2
+    found = search(rows=replace(data(), ordered=True))
+    assert sorted(found.held.tolist()) == list(range(18))
 
 
 def test_single_level_methods_use_all_rows():

@@ -143,7 +143,9 @@ def test_a_column_of_groups_is_no_feature(tmp_path):
     assert raw.groups.tolist() == np.unique([f"patient{i // 6}" for i in range(60)], return_inverse=True)[1].tolist()
     cut = split(raw, 0)
     assert len(set(raw.groups[cut.train]) & set(raw.groups[cut.test])) == 0
-    assert cut.notes == ("whole groups were held out: 6 for training, 2 for validation, 2 for test",)
+    words = "whole groups were held out: 6 for training, 2 for validation, 2 for test; the interval"
+    assert len(cut.notes) == 1
+    assert cut.notes[0].startswith(words)
     pandas = pytest.importorskip("pandas")
     frame = load(pandas.read_csv(file), "y", groups="who")
     assert (frame.names, frame.groups.tolist()) == (raw.names, raw.groups.tolist())
@@ -156,7 +158,7 @@ def test_rows_in_the_order_of_time_are_cut_from_the_end():
     assert (cut.train[-1], cut.validation[0], cut.validation[-1], cut.test[0]) == (34, 35, 44, 45)
     assert "latest" in cut.notes[0]
     both = np.sort(np.concatenate([cut.train, cut.validation]))
-    assert np.array_equal(held_out(raw, both, 10, 3, "fold"), cut.validation)  # in every fold
+    assert np.array_equal(both[held_out(raw.kin(both), 10, 3, "fold")], cut.validation)  # in every fold
 
 
 def test_what_cannot_be_cut_so_is_said(tmp_path):
@@ -180,3 +182,21 @@ def test_what_cannot_be_cut_so_is_said(tmp_path):
             told.append(str(error))
     assert told
     assert all("has no row in the training part: all its rows are in other groups" in text for text in told)
+
+
+def test_groups_that_are_missing_or_tested_and_trained_on_are_told(tmp_path):
+    """A group of "unknown" would hold strangers; a test row of a known group is no test."""
+    file, test = tmp_path / "t.csv", tmp_path / "test.csv"
+    rows = [f"{i},p{i // 4},{i % 2}" for i in range(40)]
+    file.write_text("\n".join(["a,who,y", *rows[:20], "7,,1", *rows[20:]]))
+    with pytest.raises(DataError, match="groups are missing in 1 rows, the first is row 20"):
+        load(file, "y", groups="who")
+    x, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
+    with pytest.raises(DataError, match="groups are missing in 2 rows, the first is row 0"):
+        load((x, y), groups=[float("nan"), *range(1, 19), float("nan")])
+    file.write_text("\n".join(["a,who,y", *rows]))
+    test.write_text("\n".join(["a,who,y", "1,p3,0", "2,q,1", "3,p9,1"]))
+    told = load(file, "y", groups="who", test=test).notes
+    assert any("2 of 3 test rows are of groups that are trained on too" in note for note in told)
+    test.write_text("\n".join(["a,who,y", "1,r,0", "2,q,1"]))
+    assert not any("trained on too" in note for note in load(file, "y", groups="who", test=test).notes)

@@ -38,7 +38,7 @@ def export(folder: Path, out: str | None, trials: str | None, formats: tuple[str
 
         target = Path(out).expanduser()
         Study.open(folder).export(target, formats)
-        click.echo(f"wrote {target}")
+        click.echo(f"wrote {target}" + (f", with {', '.join(formats)} (compared in card.md)" if formats else ""))
         click.echo(f"next: searchitect predict {target} DATA")
 
 

@@ -98,7 +98,7 @@ class TrainEvaluator(Evaluator):
         if fold == 0:
             return self.train, self.validation
         both = self._both()
-        held = held_out(self.raw, both, len(self.validation), fold, "fold")
+        held = both[held_out(self.raw.kin(both), len(self.validation), fold, "fold")]
         return np.setdiff1d(both, held), held
 
     def run(self, task: Task, live: Live) -> Outcome:
@@ -155,7 +155,7 @@ class TrainEvaluator(Evaluator):
         count = max(2, round(len(data.x) * task.data))
         order = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(derive(0, "share of rows")))
         keep = order[:count].sort().values
-        return replace(data, x=data.x[keep], y=data.y[keep])
+        return replace(data, x=data.x[keep], y=data.y[keep], groups=None)  # the rows are not cut any more
 
 
 def untrained(

@@ -28,13 +28,15 @@ from searchitect.space import Space
 FILES = {"pt2": "model.pt2", "onnx": "model.onnx", "onnx-int8": "model.int8.onnx"}
 BATCHES = (1, 7)
 AGREE = 1e-5  # largest difference, as a share of the largest output
-AGREE_INT8 = 0.1  # eight bits: what is lost is reported, more than this is an error
+AGREE_INT8 = 0.1  # eight bits: what is lost stands in the card, more than this is an error
+HEADING = "## Other forms of the network"
 
 Answer = Callable[[Tensor], Tensor]
 
 
 def write_formats(bundle: str | Path, formats: Sequence[str], space: Space | None = None) -> list[tuple[Path, float]]:
-    """Write these forms of a bundle's network into its folder: the files, and how far each is from the network.
+    """Write these forms of a bundle's network into its folder, and into its card how far each is from the network; the
+    same is returned: file, largest difference of the outputs as a share of the largest.
 
     formats: of "pt2", "onnx", "onnx-int8" (weights of eight bits, by onnxruntime's dynamic quantisation).
     space:   needed where the network has classes of the user's, as for `rebuild`.
@@ -61,7 +63,18 @@ def write_formats(bundle: str | Path, formats: Sequence[str], space: Space | Non
                 raise StorageError(f"{place.name} gives other outputs than the network (difference {far:.1e})")
             os.replace(file, place)
         written.append((place, far))
+    _tell(opened.path / "card.md", written)
     return written
+
+
+def _tell(card: Path, written: Sequence[tuple[Path, float]]) -> None:
+    """A line in the card for each form; those of an earlier call stay."""
+    text, _, before = card.read_text(encoding="utf-8").partition(HEADING)
+    lines = {line.partition(":")[0]: line for line in before.splitlines() if line.startswith("- ")}
+    for place, far in written:
+        line = f"- `{place.name}`: outputs differ by {far:.1g} of the largest at most, on {max(BATCHES)} rows"
+        lines[line.partition(":")[0]] = line
+    card.write_text("\n".join([text.rstrip(), "", HEADING, "", *lines.values(), ""]), encoding="utf-8")
 
 
 def _program(model: nn.Module, x: Tensor) -> Any:

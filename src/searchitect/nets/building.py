@@ -1,6 +1,7 @@
-"""From an architecture to an `nn.Module`: construct it, send one sample through on the CPU, say what fails.
+"""From an architecture to an `nn.Module`: construct it, see that its layers fit a sample, say what fails.
 
-The sample gives lazy layers their widths. Random start values come from `seed` alone; no global generator
+Where the cost tables know every layer and all have their widths, they have seen that; else one sample is sent through
+on the CPU, which also gives lazy layers their widths. Random start values come from `seed` alone; no global generator
 is touched. A target is looked up in `torch.nn`, in our blocks and in what the user brought; nothing else
 is ever imported, so that a space read from a file cannot run code of its own choice.
 """

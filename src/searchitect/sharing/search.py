@@ -35,7 +35,7 @@ from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, score
 from searchitect.training import checkpoint as disk
 from searchitect.training.own import Own
-from searchitect.training.split import stratified_part
+from searchitect.training.split import held_out
 
 PUBLISHED_STEPS = 50 * 390
 CALIBRATION = 10  # batches for BatchNorm statistics of one path
@@ -104,16 +104,15 @@ class SupernetSearch:
         keep_less(self.net)
 
     def _halves(self, bilevel: bool) -> tuple[Tensor, Tensor]:
-        """Rows of the weights and of the architecture: two halves, stratified, or all rows for both."""
+        """Rows of the weights and of the architecture: two halves, cut as the data ask for it, or all rows for both."""
         n = len(self.data.x)
         everything = torch.arange(n)
         if not bilevel:
             return everything, everything
         if n < 4:
             raise UsageError(f"{n} rows are too few for two halves of at least two")
-        strata = self.data.y.cpu().numpy() if self.data.task == "classification" else None
         try:
-            part = stratified_part(strata, n, n // 2, derive(self.start.seed, "halves") % 2**31, "halves")
+            part = held_out(self.data.kin(), n // 2, derive(self.start.seed, "halves") % 2**31, "halves")
         except (ValueError, IndexError) as error:
             raise UsageError(f"{n} rows are too few for two halves") from error
         return torch.from_numpy(part), torch.from_numpy(np.setdiff1d(np.arange(n), part))

@@ -21,7 +21,7 @@ import numpy as np
 from searchitect.errors import DataError, UsageError
 from searchitect.training.arrange import Arranged, arrange
 from searchitect.training.readers import Found, read
-from searchitect.training.split import stratified_part
+from searchitect.training.split import Kin, stratified_part
 from searchitect.training.table import Features, Table
 from searchitect.training.targets import Targets, encode, read_targets
 
@@ -73,6 +73,11 @@ class RawData:
         groups = None if self.groups is None else self.groups[rows]
         return replace(self, x=self.x[rows], y=self.y[rows], groups=groups)
 
+    def kin(self, rows: np.ndarray) -> Kin:
+        """What these rows are to each other, for a split."""
+        groups = None if self.groups is None else self.groups[rows]
+        return Kin(len(rows), self.y[rows] if self.task == "classification" else None, groups, self.ordered)
+
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change when any value, label, group or the test part changes."""
         digest = hashlib.blake2b(digest_size=16)
@@ -116,7 +121,7 @@ def load(
     if groups is not None and ordered:
         raise UsageError("groups and ordered exclude each other: hold out other groups, or later rows")
     column = groups if isinstance(groups, str) else None
-    found = read(source, target, column)
+    found, apart = read(source, target, column), None
     if test is not None:
         if found.x_test is not None:
             raise UsageError("test was given, but the source has a test part of its own; leave one of them out")
@@ -127,11 +132,13 @@ def load(
     targets = read_targets(found.y, task, found.classes)
     _check_rows(features.x, targets.y)
     part = _test_part(found, features, targets, impute)
+    names = _named(found.groups if column is not None else groups, len(targets.y))
+    shared = () if apart is None or apart.groups is None or names is None else _shared(apart.groups, names)
     raw = RawData(
         x=features.x, y=targets.y, kind=features.kind, task=targets.task, outputs=targets.outputs,
         classes=targets.classes, test=part, names=features.names, ordered=ordered,
-        groups=_numbered(found.groups if column is not None else groups, len(targets.y)),
-        notes=tuple(dict.fromkeys((*found.notes, *features.notes, *targets.notes))),
+        groups=None if names is None else np.unique(names, return_inverse=True)[1].astype(np.int64),
+        notes=tuple(dict.fromkeys((*found.notes, *features.notes, *targets.notes, *shared))),
     )  # fmt: skip
     raw = raw if limit_train is None else limited(raw, limit_train, seed)
     for note in raw.notes:
@@ -162,16 +169,28 @@ def _check_options(task: str | None, missing: str | None, limit: int | None) -> 
         raise UsageError(f"limit_train={limit!r} is not a number of rows")
 
 
-def _numbered(groups: Any, rows: int) -> np.ndarray | None:
-    """Groups as whole numbers, one for each row."""
+def _named(groups: Any, rows: int) -> np.ndarray | None:
+    """The name of its group for each row."""
     if groups is None:
         return None
     values = np.asarray(groups)
     if values.shape != (rows,):
         raise DataError(f"groups of shape {values.shape}: give one value for each of the {rows:,} rows")
-    if values.dtype.kind == "O":
-        values = values.astype(str)
-    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    gaps = np.array([v is None or v != v or v == "" for v in values.tolist()])
+    if gaps.any():
+        raise DataError(f"groups are missing in {gaps.sum():,} rows, the first is row {gaps.argmax():,}; fill them in, "
+                        "or remove these rows")  # fmt: skip
+    return values.astype(str) if values.dtype.kind == "O" else values
+
+
+def _shared(apart: Any, names: np.ndarray) -> tuple[str, ...]:
+    """A note where rows of the test part belong to groups that are trained on."""
+    known, tested = set(map(str, names.tolist())), np.asarray(apart).tolist()
+    count = sum(str(name) in known for name in tested)
+    if not count:
+        return ()
+    return (f"{count:,} of {len(tested):,} test rows are of groups that are trained on too (a leak: the figures on "
+            "test data are too good)",)  # fmt: skip
 
 
 def _check_rows(x: Features, y: np.ndarray, what: str = "") -> None:

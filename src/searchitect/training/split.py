@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,16 @@ from searchitect.training.table import Features, Table
 
 if TYPE_CHECKING:
     from searchitect.training.data import RawData
+
+
+class Kin(NamedTuple):
+    """What so many rows are to each other: their `classes` (rows,), `groups` (rows,) that belong together, and whether
+    they are in the order of time."""
+
+    rows: int
+    classes: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    ordered: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +56,9 @@ def split(raw: RawData, seed: int, *, validation: float = 0.2, test: float = 0.2
     stratified = raw.task == "classification" and raw.groups is None and not raw.ordered
     if stratified:
         _check_classes(raw.y, raw.classes or ())
-    held = held_out(raw, np.arange(n), round(n * test), seed, "test", leave=2)
+    held = held_out(raw.kin(np.arange(n)), round(n * test), seed, "test", leave=2)
     rest = np.setdiff1d(np.arange(n), held)
-    chosen = held_out(raw, rest, max(1, round(n * validation)), seed, "validation")
+    chosen = rest[held_out(raw.kin(rest), max(1, round(n * validation)), seed, "validation")]
     train = np.setdiff1d(rest, chosen)
     if raw.task == "classification" and not stratified:
         _check_seen(raw, train)
@@ -56,20 +66,14 @@ def split(raw: RawData, seed: int, *, validation: float = 0.2, test: float = 0.2
     return Splits(found.train, found.validation, found.test, (*_manner(raw, found), *_leaks(raw, found)))
 
 
-def held_out(
-    raw: RawData, rows: np.ndarray, size: int, seed: int, purpose: str, leave: int = 1
-) -> np.ndarray:  # fmt: skip
-    """About `size` of these (sorted) row numbers, to be held out as the data ask for it: see `split`. Of groups,
-    where there are some, at least `leave` are left."""
-    if raw.ordered:
-        places = np.arange(len(rows) - size, len(rows))
-    elif raw.groups is not None:
-        places = group_part(raw.groups[rows], size, seed, purpose, leave)
-    else:
-        strata = raw.y[rows] if raw.task == "classification" else None
-        places = stratified_part(strata, len(rows), size, seed, purpose)
-    found: np.ndarray = rows[places]
-    return found
+def held_out(kin: Kin, size: int, seed: int, purpose: str, leave: int = 1) -> np.ndarray:
+    """Positions of about `size` rows to be held out, as their kin asks for it: see `split`. Of groups, where there are
+    some, at least `leave` are left."""
+    if kin.ordered:
+        return np.arange(kin.rows - size, kin.rows)
+    if kin.groups is not None:
+        return group_part(kin.groups, size, seed, purpose, leave)
+    return stratified_part(kin.classes, kin.rows, size, seed, purpose)
 
 
 def group_part(groups: np.ndarray, size: int, seed: int, purpose: str, leave: int = 1) -> np.ndarray:
@@ -117,7 +121,10 @@ def _manner(raw: RawData, splits: Splits) -> list[str]:
         return []
     parts = [len(np.unique(raw.groups[rows])) for rows in (splits.train, splits.validation)]
     test = "" if raw.test is not None else f", {len(np.unique(raw.groups[splits.test])):,} for test"
-    return [f"whole groups were held out: {parts[0]:,} for training, {parts[1]:,} for validation{test}"]
+    return [
+        f"whole groups were held out: {parts[0]:,} for training, {parts[1]:,} for validation{test}; "
+        "the interval of the verdict takes test rows for independent"
+    ]
 
 
 def _check_seen(raw: RawData, train: np.ndarray) -> None:

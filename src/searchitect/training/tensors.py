@@ -12,6 +12,7 @@ import torch
 from searchitect.errors import DataError
 from searchitect.training.data import RawData
 from searchitect.training.preprocess import Preprocess
+from searchitect.training.split import Kin
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,8 @@ class TrainData:
     """`x` float32 (N, ...), `y` int64 (N,) classes or float32 (N, outputs) standardised targets.
 
     The `_eval` pair is what is scored each epoch, or None. `y_mean` and `y_std` (outputs,) turn outputs of a
-    regression back to the user's units before they are scored.
+    regression back to the user's units before they are scored. `groups` (N,) and `ordered` say what the rows are to
+    each other, for who cuts them again.
     """
 
     x: torch.Tensor
@@ -30,6 +32,8 @@ class TrainData:
     outputs: int
     y_mean: torch.Tensor | None = None
     y_std: torch.Tensor | None = None
+    groups: np.ndarray | None = None
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         for x, y in ((self.x, self.y), (self.x_eval, self.y_eval)):
@@ -42,6 +46,11 @@ class TrainData:
     def sample(self) -> tuple[int, ...]:
         """Shape of one row."""
         return tuple(self.x.shape[1:])
+
+    def kin(self) -> Kin:
+        """What the training rows are to each other, for a split."""
+        classes = self.y.cpu().numpy() if self.task == "classification" else None
+        return Kin(len(self.x), classes, self.groups, self.ordered)
 
     def to(self, device: str | torch.device) -> TrainData:
         """The same data on a device."""
@@ -78,8 +87,9 @@ def prepare(
         x_eval, y_eval = fixed.apply(x), fixed.encode_y(y)
     y_mean, y_std = (torch.tensor(v) if v else None for v in (fixed.y_mean, fixed.y_std))
     data = TrainData(
-        fixed.apply(raw.x[rows]), fixed.encode_y(raw.y[rows]), x_eval, y_eval, raw.task, raw.outputs, y_mean, y_std
-    )
+        fixed.apply(raw.x[rows]), fixed.encode_y(raw.y[rows]), x_eval, y_eval, raw.task, raw.outputs, y_mean, y_std,
+        None if raw.groups is None else raw.groups[rows], raw.ordered,
+    )  # fmt: skip
     return data, fixed
 
 
