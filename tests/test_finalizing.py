@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from searchitect import finalizing, resume, search
+from searchitect import finalizing, leaving, resume, search
 from searchitect.budget import Fidelities
 from searchitect.finalize import bundle, read_bundle, rebuild, run_bundle
 from searchitect.observer import Observer
@@ -299,14 +299,14 @@ def trial(number, accuracy=0.9, seconds=1.0, **more):
     return Trial(number, proposal, State.DONE, Measurement({"accuracy": accuracy} | more, seconds, 1))
 
 
-def plan_of(left, *, seeds=3, trials=3, epochs=4, baseline=None):
+def plan_of(left, *, seeds=3, trials=3, epochs=4, baseline=None, full=0, asked=None):
     prepared = SimpleNamespace(
         objectives=(Objective("accuracy", "max"),), evaluator=None, workers=1, baseline_architecture=None,
-        baseline_factory=baseline,
+        baseline_factory=baseline, full_epochs=full, data="some",
     )  # fmt: skip
     end = None if left is None else finalizing.time.monotonic() + left + finalizing.BUNDLE_SECONDS
     session = SimpleNamespace(
-        prepared=prepared, settings=SimpleNamespace(seeds=seeds, seed=0), end=end, baseline_epoch=0.0
+        prepared=prepared, settings=SimpleNamespace(seeds=seeds, seed=0, epochs=asked), end=end, baseline_epoch=0.0
     )  # fmt: skip
     loop = SimpleNamespace(trials={n: trial(n, 0.9 - n / 100) for n in range(trials)})
     return finalizing._plan(session, loop, Fidelities(epochs, 1.0, epochs, 0.0))
@@ -318,6 +318,15 @@ def plan_of(left, *, seeds=3, trials=3, epochs=4, baseline=None):
 def test_seeds_grow_with_the_time_that_is_left_and_never_fall_below_what_is_asked_for(left, seeds, expected):
     # one seed more costs a run of 4.1 s for each of three finalists and for the winner: 16.4 s
     assert len(plan_of(left, seeds=seeds).stage_b_seeds) == expected
+
+
+@pytest.mark.parametrize(("left", "asked", "epochs", "finalists"), [
+    (1e6, None, 10, 3), (1e6, 4, 4, 3), (None, None, 4, 3), (75, None, 6, 3), (50, None, 4, 3), (30, None, 3, 2),
+])  # fmt: skip
+def test_epochs_grow_to_a_full_training_where_all_finalists_can_afford_them(left, asked, epochs, finalists):
+    # 9 trainings choose, and the winner has 3 more (there is no baseline): 12 of 1 s an epoch and 0.1 s to start
+    found = plan_of(left, full=10, asked=asked)
+    assert (found.epochs, len(found.finalists)) == (epochs, finalists)
 
 
 def test_more_seeds_never_cost_epochs_or_finalists():
@@ -356,7 +365,7 @@ def test_leaving_the_best_so_far_without_weights_names_the_winner_only(tmp_path)
     architecture = TINY.sample(0)
     best = Trial(4, Proposal(architecture, Fidelity("train", 3)), State.DONE, Measurement({"accuracy": 0.5}, 1.0, 3))
     with session.store:
-        finalizing.leave_best_so_far(session, SimpleNamespace(incumbent=best))
+        leaving.leave_best_so_far(session, SimpleNamespace(incumbent=best))
         winner = session.store.meta["winner"]
         assert (winner["trial"], winner["epochs"], winner["validation"]) == (4, 3, {"accuracy": 0.5})
         assert winner["latency_ms"] is None
@@ -367,7 +376,7 @@ def test_leaving_the_best_so_far_without_weights_names_the_winner_only(tmp_path)
 def test_leaving_the_best_so_far_of_nothing_leaves_nothing(tmp_path):
     session = fake_session(tmp_path)
     with session.store:
-        finalizing.leave_best_so_far(session, SimpleNamespace(incumbent=None))
+        leaving.leave_best_so_far(session, SimpleNamespace(incumbent=None))
         assert "winner" not in session.store.meta
 
 

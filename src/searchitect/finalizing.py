@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,24 +15,22 @@ import torch
 from torch import nn
 
 from searchitect import budget
-from searchitect.errors import ArchitectureError, TrialError, UsageError
-from searchitect.evaluators import FunctionEvaluator, TrainEvaluator
+from searchitect.errors import ArchitectureError
+from searchitect.evaluators import TrainEvaluator
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.evaluators.train import BESIDE, load_weights
 from searchitect.executors import Executor, Failed
-from searchitect.finalize import FinalContext, FinalPlan, FinalResult, plan_finals, run_stages, write_bundle
+from searchitect.finalize import FinalContext, FinalPlan, plan_finals, run_stages
 from searchitect.finalize.items import item_values
 from searchitect.finalize.planning import MOST_SEEDS
 from searchitect.interrupts import Interrupts
-from searchitect.keeping import weights_path
+from searchitect.leaving import leave_best_so_far, leave_winner
 from searchitect.loop import Loop
-from searchitect.nets import build
 from searchitect.observer import Announcer, Progress
-from searchitect.records import COST_METRICS, Objective, Trial, candidates, goals, losses, thoroughness
-from searchitect.seeds import derive
+from searchitect.records import Objective, Trial, candidates, goals, losses, thoroughness
 from searchitect.space import Architecture
 from searchitect.tasks import run_tasks
-from searchitect.training import latency_ms, predict, score
+from searchitect.training import predict, score
 from searchitect.training import prepare as tensors_of
 
 if TYPE_CHECKING:
@@ -74,31 +70,12 @@ def finalize(
                 verdict=None if result.verdict is None else msgspec.to_builtins(result.verdict),
             )  # fmt: skip
         if result.finalised:
-            _leave_winner(session, executor, result, plan.stage_b_seeds[0])
+            leave_winner(session, executor, result, plan.stage_b_seeds[0])
         else:
             leave_best_so_far(session, loop)
     finally:
         for path in folder.glob("final-*.safetensors"):
             path.unlink()
-
-
-def leave_best_so_far(session: Session, loop: Loop) -> None:
-    """The bundle of the best trial's weights, marked as not finalised; nothing where there are none.
-
-    What an earlier session had finalised is worth more, and is kept.
-    """
-    best = loop.incumbent
-    if session.store.meta.get("finalised"):
-        session.store.note("finalize", {"text": "the verdict and the bundle of the session before were kept"})
-        return
-    if best is None:
-        return
-    path = weights_path(session.checkpoints, best.number)
-    _note_winner(session, best, best.proposal.fidelity.epochs)
-    if path.exists():
-        with _noting(session):
-            inputs = _inputs(session, False)
-            _bundle(session, best, _network(session, best, path, best.seed, inputs), inputs, finalised=False)
 
 
 # -- plan ------------------------------------------------------------------------------------------------
@@ -124,21 +101,33 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
         per_epoch = (session.baseline_epoch or slowest) if trial is None else costs(trial)
         return per_epoch * epochs * (more_rows if all_rows else 1.0) + budget.START_SECONDS
 
-    def plan(seeds: int) -> FinalPlan:
+    def plan(seeds: int, epochs: int) -> FinalPlan:
         return plan_finals(
             pool, seconds_left=left, seconds_per_run=seconds, workers=prepared.workers,
-            epochs=fidelities.final_epochs, seeds=seeds, most=FINALISTS,
-            least=2, seed=settings.seed,
+            epochs=epochs, seeds=seeds, most=FINALISTS, least=2, seed=settings.seed,
         )  # fmt: skip
 
-    found = plan(settings.seeds)
+    def no_worse(more: FinalPlan) -> bool:
+        return (left is None or more.forecast_seconds <= left) and len(more.finalists) == len(found.finalists)
+
+    found = plan(settings.seeds, fidelities.final_epochs)
+    for epochs in range(most_epochs(session, fidelities), fidelities.final_epochs, -1):  # what was found may be cheap
+        longer = plan(settings.seeds, epochs)
+        if longer.epochs == epochs and no_worse(longer):
+            found = longer
+            break
     for seeds in range(settings.seeds + 1, MOST_SEEDS + 1):
-        more = plan(seeds)
-        whole = (more.epochs, len(more.finalists)) == (found.epochs, len(found.finalists))
-        if left is None or not whole or more.forecast_seconds > left:
+        more = plan(seeds, found.epochs)
+        if left is None or more.epochs != found.epochs or not no_worse(more):
             break
         found = more
     return found
+
+
+def most_epochs(session: Session, fidelities: budget.Fidelities) -> int:
+    """Epochs of the final trainings at most: those of a full training where time and not the user decides."""
+    fixed = session.end is None or session.settings.epochs is not None or session.prepared.data is None
+    return fidelities.final_epochs if fixed else max(fidelities.final_epochs, session.prepared.full_epochs)
 
 
 def _left(session: Session) -> float | None:
@@ -303,127 +292,3 @@ def _comparable(aims: Sequence[Objective], scored: Sequence[str]) -> Objective:
     """The goal that the verdict is about: the first one that is computed from predictions."""
     found = next((o for o in goals(aims) if o.metric in scored), None)
     return found or Objective(scored[0], "max" if scored[0] == "accuracy" else "min")
-
-
-# -- what is left behind ---------------------------------------------------------------------------------
-
-
-class _NoBundle(Exception):
-    """Why no bundle can be written."""
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    """How rows reach the network: shape of one row, what OUTPUTS stands for, preprocessing as plain data."""
-
-    shape: tuple[int, ...]
-    outputs: int | None
-    preprocess: dict[str, Any]
-
-
-def _inputs(session: Session, finalised: bool) -> _Inputs:
-    evaluator = session.prepared.evaluator
-    if isinstance(evaluator, TrainEvaluator):
-        rows = np.arange(len(evaluator.raw)) if finalised else evaluator.train
-        data, preprocess = tensors_of(evaluator.raw, rows)
-        return _Inputs(data.sample, evaluator.raw.outputs, preprocess.to_json())
-    assert isinstance(evaluator, FunctionEvaluator)
-    if evaluator.sample is None:
-        raise _NoBundle("the shape of an input is not known; pass sample=(...), the shape of one row without the batch")
-    facts = {"kind": "none", "sample": list(evaluator.sample), "outputs": evaluator.outputs}
-    return _Inputs(tuple(evaluator.sample), evaluator.outputs, facts)
-
-
-def _network(session: Session, trial: Trial, weights: Path, seed: int, inputs: _Inputs) -> nn.Module:
-    """The trained network, in eval mode; `seed` is that of its training."""
-    prepared = session.prepared
-    model = build(
-        prepared.space, trial.architecture, inputs.shape, outputs=inputs.outputs, seed=derive(seed, "weights")
-    )  # fmt: skip
-    before = [p.detach().clone() for p in model.parameters()]
-    load_weights(model, weights)
-    same = all(map(torch.equal, before, model.parameters()))
-    if before and same and isinstance(prepared.evaluator, FunctionEvaluator):
-        raise _NoBundle(
-            "evaluate() left the network's weights as they were built, so it would hold an untrained network; "
-            "train the very model that is passed in, not a copy"
-        )
-    return model.eval()
-
-
-def _leave_winner(session: Session, executor: Executor, result: FinalResult, seed: int) -> None:
-    assert result.winner is not None
-    assert result.weights is not None
-    winner, latency, model = result.winner, None, None
-    with _noting(session):
-        inputs = _inputs(session, True)
-        model = _network(session, winner, result.weights, seed, inputs)
-        with executor.exclusive():
-            latency = latency_ms(model, inputs.shape, device="cpu")
-    means = [s.mean for s in result.standings if s.chosen]
-    _note_winner(session, winner, result.epochs, latency, means[0] if means else None)
-    if model is not None:
-        with _noting(session):
-            _bundle(session, winner, model, inputs, finalised=True)
-
-
-@contextmanager
-def _noting(session: Session) -> Iterator[None]:
-    """What stands in the way of a bundle is written down; the result of the study stands all the same."""
-    try:
-        yield
-    except _NoBundle as why:
-        session.store.note("bundle", {"text": f"no bundle: {why}"})
-    except (TrialError, UsageError) as why:
-        if isinstance(session.prepared.evaluator, TrainEvaluator):
-            raise
-        session.store.note("bundle", {"text": f"no bundle: {why}"})
-
-
-def _note_winner(
-    session: Session, trial: Trial, epochs: int, latency: float | None = None, retrained: float | None = None
-) -> None:
-    """retrained: its mean score on validation data over the trainings of the first stage."""
-    measured = dict(trial.measurement.metrics) if trial.measurement else {}
-    if trial.proposal.fidelity.kind == "inherited" and retrained is not None:  # nobody asks for the borrowed score
-        costs = {name: value for name, value in measured.items() if name in COST_METRICS}
-        measured = costs | {goals(session.prepared.objectives)[0].metric: retrained}
-    session.store.set_meta(winner={
-        "trial": trial.number, "architecture": dict(trial.architecture.decisions), "epochs": epochs,
-        "validation": measured, "params": measured.get("params"), "macs": measured.get("macs"),
-        "latency_ms": latency, "key": trial.key, "drawing": session.prepared.space.draw(trial.architecture),
-    })  # fmt: skip
-
-
-def _bundle(session: Session, trial: Trial, model: nn.Module, inputs: _Inputs, *, finalised: bool) -> None:
-    """Write best/ with its card."""
-    meta = session.store.meta
-    winner, settings = dict(meta["winner"]), session.settings
-    trained = isinstance(session.prepared.evaluator, TrainEvaluator) or settings.epochs is not None
-    seconds = (meta.get("seconds") or {}).get("search")
-    card = {
-        "name": meta["name"], "verdict": meta.get("verdict") if finalised else None, "finalised": finalised,
-        "validation": winner["validation"], "data": _data_card(meta["data"]), "params": winner["params"],
-        "macs": winner["macs"], "latency_ms": winner["latency_ms"],
-        "epochs": winner["epochs"] if trained else None,
-        "space_size": meta["space"]["size"], "strategy": meta["strategy"]["name"], "seed": meta["seed"],
-        "trials": sum(session.store.count().values()), "seconds": None if seconds is None else round(seconds, 1),
-        "command": meta["command"], "version": meta["version"],
-    }  # fmt: skip
-    bundle = write_bundle(
-        session.folder / "best", space=session.prepared.space, architecture=trial.architecture, model=model,
-        sample_shape=inputs.shape, outputs=inputs.outputs, preprocess=inputs.preprocess, card=card,
-    )  # fmt: skip
-    for note in bundle.notes:
-        session.store.note("bundle", {"text": note})
-    session.store.set_meta(bundle="best")
-
-
-def _data_card(facts: Mapping[str, Any] | None) -> dict[str, Any]:
-    if facts is None:
-        return {}
-    splits = facts["splits"]
-    return {
-        "source": facts["source"], "kind": facts["kind"], "rows": sum(splits.values()),
-        "splits": ", ".join(f"{n:,} {name}" for name, n in splits.items()), "fingerprint": facts["fingerprint"],
-    }  # fmt: skip

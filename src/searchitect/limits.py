@@ -1,11 +1,13 @@
-"""When a search ends, and how a trial becomes a worker's task."""
+"""When a search ends, what it will have measured by then, and how a trial becomes a worker's task."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from searchitect.records import Trial
+from searchitect.records import Failure, Trial
+
+ALIKE = 3  # so many first trials failing in one way stop the study
 
 
 class Payload(Protocol):
@@ -23,3 +25,38 @@ class Limits:
     reserve: float = 0.0  # seconds kept after the deadline for the final comparison, for the forecast
     trials: int | None = None
     time_limit: float | None = None  # seconds one trial may take
+
+
+class FirstFailures:
+    """Whether the first trials of a study all fail in the same way, so that no other would do better."""
+
+    def __init__(self) -> None:
+        self.causes: list[Failure] = []
+
+    def add(self, failure: Failure) -> str:
+        """One more failure before anything was measured; why the study should end, or ""."""
+        self.causes.append(failure)
+        if len(self.causes) < ALIKE or len({_signature(f) for f in self.causes[:ALIKE]}) > 1:
+            return ""
+        first = self.causes[0]
+        detail = first.traceback.rstrip() or first.message
+        return f"the first {ALIKE} trials all failed in the same way ({first.cause}):\n{detail}"
+
+
+def _signature(failure: Failure) -> tuple[str, str]:
+    last = failure.traceback.rstrip().rpartition("\n")[2]
+    return failure.cause.value, last or failure.message
+
+
+def forecast(
+    usual: float, workers: int, measured: int, trials_left: int | None, left: float | None, reserve: float
+) -> dict[str, Any]:
+    """What the rest of a search buys, by the `usual` seconds of a trial. `left`: seconds until it ends, None for a
+    search that ends after so many trials; `reserve`: seconds kept for the final comparison."""
+    more = trials_left or 0 if left is None else int(left * workers / max(usual, 1e-3))
+    return {
+        "seconds_per_trial": usual,
+        "trials": measured + more,
+        "finalize_seconds": reserve or None,
+        "seconds_left": None if left is None else left + reserve,
+    }

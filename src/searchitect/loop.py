@@ -17,10 +17,11 @@ from typing import Any
 
 import msgspec
 
+from searchitect.asking import ask, tell
 from searchitect.errors import SearchitectError, SpaceError, StudyFailedError
 from searchitect.executors import Event, Executor, Failed, Finished, Report
 from searchitect.keeping import Kept, began
-from searchitect.limits import Limits, Payload
+from searchitect.limits import FirstFailures, Limits, Payload, forecast
 from searchitect.observer import Announcer, Observer, Progress
 from searchitect.records import (
     Cause,
@@ -41,7 +42,6 @@ from searchitect.store import Store
 from searchitect.strategies.base import Strategy
 
 RETRIES = 2  # for faults of the machine, with the same seed
-ALIKE = 3  # so many first trials failing in one way stop the study
 REUSES = 1000  # so many in a row mean that the strategy has run dry
 GRACE = 5.0  # seconds that running trials get to end at their next step
 
@@ -79,7 +79,7 @@ class Loop:
         self.ready: deque[Trial] = deque()  # queued: resumed, enqueued by the user, or to be tried again
         self.distinct: set[Architecture] = set()
         self.tally: Counter[str] = Counter()
-        self.first_failures: list[Failure] = []
+        self.first_failures = FirstFailures()
         self.reuses = 0
         self.began = self.clock()
         self.stopped: str | None = None
@@ -105,7 +105,7 @@ class Loop:
             if kind == "asked":
                 self._remember(trial)
                 if trial.proposal.draw >= 0:
-                    again = self._ask()
+                    again = ask(self.strategy)
                     self._raise_if_fatal()
                     if again != trial.proposal:
                         raise StudyFailedError(
@@ -138,31 +138,15 @@ class Loop:
         self._raise_if_fatal()
         return self.trials[trial.number]
 
-    def _ask(self) -> Proposal:
-        """One proposal. Raises StudyFailedError naming a strategy that breaks or returns something else."""
-        name = type(self.strategy).__name__
-        try:
-            answer = self.strategy.ask(1)
-        except SearchitectError:
-            raise
-        except Exception as error:
-            raise StudyFailedError(f"strategy {name} failed in ask(): {type(error).__name__}: {error}") from error
-        if not (isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], Proposal)):
-            raise StudyFailedError(f"strategy {name}: ask(1) must return a list of one Proposal, got {answer!r:.200}")
-        return answer[0]
-
     def _tell(self, trial: Trial) -> None:
         try:
-            self.strategy.tell(trial)
-        except Exception as error:
-            name = type(self.strategy).__name__
-            self._fail(f"strategy {name} failed in tell(): {type(error).__name__}: {error}", error)
+            tell(self.strategy, trial)
+        except StudyFailedError as error:  # raised after the transaction that is open
+            self.fatal = self.fatal or error
 
-    def _fail(self, why: str, cause: Exception | None = None) -> None:
+    def _fail(self, why: str) -> None:
         """End the study with this error, after the transaction that is open."""
-        if self.fatal is None:
-            self.fatal = StudyFailedError(why)
-            self.fatal.__cause__ = cause
+        self.fatal = self.fatal or StudyFailedError(why)
 
     # -- the loop ------------------------------------------------------------------------------------
 
@@ -254,7 +238,7 @@ class Loop:
             self._end("exhausted")
             return None
         try:
-            proposal = self._ask()
+            proposal = ask(self.strategy)
         except SearchitectError as error:  # raised after the transaction, which holds results that came before
             asked = any(t.proposal.draw >= 0 for t in self.trials.values())
             if asked and isinstance(error, SpaceError) and self.flying:
@@ -413,8 +397,10 @@ class Loop:
             else:
                 self.reuse.take_over(other)
                 self.ready.append(other)
-        if trial.state is State.FAILED and trial.source is None:
-            self._check_first_failures(trial)
+        if trial.failure is not None and trial.source is None:
+            only = self.tally["failed"] == self.measured  # nothing was ever measured
+            if only and (why := self.first_failures.add(trial.failure)):
+                self._fail(why)
 
     def _count(self, trial: Trial) -> None:
         if trial.source is not None:
@@ -434,16 +420,6 @@ class Loop:
             value = trial.value(goals(self.objectives)[0].metric)
             self.store.note("incumbent", {"number": trial.number, "value": value, "elapsed": self.clock() - self.began})
         self.kept.drop_weights(dropped)
-
-    def _check_first_failures(self, trial: Trial) -> None:
-        if trial.failure is None or self.tally["failed"] != self.measured:
-            return
-        self.first_failures.append(trial.failure)
-        if len(self.first_failures) < ALIKE or len({_signature(f) for f in self.first_failures[:ALIKE]}) > 1:
-            return
-        failure = self.first_failures[0]
-        detail = failure.traceback.rstrip() or failure.message
-        self._fail(f"the first {ALIKE} trials all failed in the same way ({failure.cause}):\n{detail}")
 
     # -- ending --------------------------------------------------------------------------------------
 
@@ -477,17 +453,6 @@ class Loop:
         if not self.forecast_given and len(self.durations) >= 2:
             self.forecast_given = True
             usual = statistics.median(self.durations)
-            more = trials_left or 0 if left is None else int(left * self.executor.slots / max(usual, 1e-3))
-            facts = {
-                "seconds_per_trial": usual,
-                "trials": self.measured + more,
-                "finalize_seconds": self.limits.reserve or None,
-                "seconds_left": None if left is None else left + self.limits.reserve,
-            }
+            facts = forecast(usual, self.executor.slots, self.measured, trials_left, left, self.limits.reserve)
             self.store.note("forecast", facts)
             self.announcer.forecast(facts)
-
-
-def _signature(failure: Failure) -> tuple[str, str]:
-    last = failure.traceback.rstrip().rpartition("\n")[2]
-    return failure.cause.value, last or failure.message

@@ -17,9 +17,10 @@ from searchitect import budget
 from searchitect.evaluators import Evaluator
 from searchitect.evaluators.base import Rival, Task
 from searchitect.executors import Executor, make
-from searchitect.finalizing import epoch_seconds, finalists, finalize, leave_best_so_far
+from searchitect.finalizing import epoch_seconds, finalists, finalize, most_epochs
 from searchitect.interrupts import Interrupts
 from searchitect.keeping import began, state_path, weights_path
+from searchitect.leaving import leave_best_so_far
 from searchitect.limits import Limits
 from searchitect.loop import Loop
 from searchitect.observer import Observer, Progress
@@ -270,9 +271,12 @@ class Session:
             return
         top = top[: budget.FINALISTS]
         per_epoch = [epoch_seconds(trial) for trial in top if trial.state is State.DONE]
-        baseline = self.baseline_epoch or max(per_epoch)
-        reserve = budget.reserve_for(
-            per_epoch, baseline, fidelities.final_epochs, self.prepared.workers, self._final_seeds(), len(per_epoch)
-        )
-        loop.limits.reserve = min(reserve, budget.FINAL_SHARE * (self.settings.budget_seconds or 0.0))
+        baseline, least = self.baseline_epoch or max(per_epoch), fidelities.final_epochs
+        most = budget.FINAL_SHARE * (self.settings.budget_seconds or 0.0)
+        reserve_for = partial(
+            budget.reserve_for, per_epoch, baseline, workers=self.prepared.workers, seeds=self._final_seeds(),
+            finalists=len(per_epoch),
+        )  # fmt: skip
+        longest = next((e for e in range(most_epochs(self, fidelities), least, -1) if reserve_for(e) <= most), least)
+        loop.limits.reserve = min(reserve_for(longest), most)
         loop.limits.deadline = self.end - loop.limits.reserve
