@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,16 @@ class _You(Executor):
     def close(self, grace: float = 0.0) -> None: ...
 
 
+def _feasible(space: Space) -> Callable[[Architecture], bool] | None:
+    """What the space allows. Raises UsageError for limits on costs, as no shape of a row is known here."""
+    if space.cost_limits:
+        raise UsageError(
+            f"the space limits {space.cost_limits[0]}, which depends on the shape of a row, and Manual knows none: use "
+            "search(space, evaluate=..., sample=...), or limit(function) with nets.Costs in it"
+        )
+    return space.allows if space.limits else None
+
+
 class Manual:
     """A search whose loop is yours; an existing study at `path` is continued.
 
@@ -76,7 +86,7 @@ class Manual:
             self._fidelity = Fidelity("function", epochs)
             first = start_architectures(self.store.meta.get("start", start), space)
             self.store.set_meta(start=[dict(a.decisions) for a in first])
-            made = make_strategy(strategy, Setting(space, aims, seed, self._fidelity, start=first), options)
+            made = make_strategy(strategy, Setting(space, aims, seed, self._fidelity, _feasible(space), first), options)
             reuse = Reuse(space, "by hand")
             self._loop = Loop(
                 space, self.store, made, _You(1_000_000), aims, lambda *_: {}, reuse, Limits(), seed

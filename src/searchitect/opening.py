@@ -73,7 +73,7 @@ def space_facts(space: Space, why: str) -> dict[str, Any]:
     return {
         "name": space.name, "why": why, "fingerprint": space.fingerprint, "size": str(space.size),
         "finite": str(space.size.finite), "continuous": space.size.continuous, "decisions": len(space.decisions),
-        "drawing": space.draw(), "json": space.to_json(strict=False),
+        "limits": [str(one) for one in space.limits], "drawing": space.draw(), "json": space.to_json(strict=False),
     }  # fmt: skip
 
 
@@ -137,6 +137,11 @@ def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: 
         given.space = Space.from_json(meta["space"]["json"], name=meta["space"]["name"], targets=_targets(meta, code))
     if isinstance(given.space, Space):
         _check_space(meta, given.space)
+        lost = [one for one in given.space.limits if one.target and one.function is None]
+        if lost:
+            raise UsageError(
+                f"this study's limit {lost[0]} is code of yours: bring it back with --code FILE.py or space="
+            )
     baseline = meta.get("baseline") or {}
     if given.baseline is None and baseline.get("kind") == "architecture":
         given.baseline = baseline["decisions"]
@@ -173,7 +178,8 @@ def _targets(meta: Mapping[str, Any], code: str | None) -> dict[str, Any]:
     import json
 
     found = {}
-    for node in json.loads(meta["space"]["json"])["nodes"]:
+    stored = json.loads(meta["space"]["json"])
+    for node in [*stored["nodes"], *stored.get("limits", ())]:
         target = str(node.get("target", ""))
         if target and not target.startswith(("torch.nn.", "searchitect.", "operator.", "builtins.")):
             value = _attribute(code, target.rpartition(".")[2])

@@ -70,7 +70,9 @@ class Prepared:
 
     def feasible(self, architecture: Architecture) -> bool:
         """Whether it can be built and keeps the limits known from the plan alone."""
-        return self.costs is None or self.costs.feasible(architecture, self._limits)
+        if self.costs is None:
+            return self.space.allows(architecture)
+        return self.costs.feasible(architecture, self._limits)
 
     @property
     def _limits(self) -> list[Objective]:
@@ -131,6 +133,10 @@ def _with_function(
         space[0], given.evaluate, goals(aims)[0].metric, names, sample=sample, outputs=outputs, baseline=baseline[0]
     )
     costs = Costs(space[0], sample, outputs) if sample is not None else None
+    if costs is None and space[0].cost_limits:
+        raise UsageError(
+            f"the space limits {space[0].cost_limits[0]}, which depends on the shape of a row: pass sample=(...) with it"
+        )
     return Prepared(
         settings, space[0], space[1], aims, evaluator, settings.epochs or 1, *machine, costs,
         baseline_architecture=baseline[1], baseline_factory=baseline[0],

@@ -60,6 +60,8 @@ def _space(space: Mapping[str, Any]) -> str:
     decisions = space.get("decisions")
     tail = f" from {plural(decisions, 'decision')}" if isinstance(decisions, int) else ""
     text = f"{line(space.get('name') or 'your own', 60)}: {line(space.get('size') or '?', 60)} networks{tail}"
+    limits = ", ".join(line(one, 60) for one in items(space.get("limits")))
+    text += f", of which those with {limits}" if limits else ""
     return text + _reason(space)
 
 

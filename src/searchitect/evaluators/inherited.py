@@ -104,7 +104,9 @@ class InheritedEvaluator(Evaluator):
     def _new(self, task: Task, live: Live) -> SupernetSearch:
         data = self.train.data("train")
         costs, limits = self.train.costs(), self.limits
-        feasible = (lambda architecture: costs.feasible(architecture, limits)) if limits else None
+        feasible = (
+            (lambda architecture: costs.feasible(architecture, limits)) if limits or self.train.space.limits else None
+        )
         start = Start(
             self.train.space, data.sample, data.outputs, self.seed, max(task.horizon, 1), self.train.recipe,
             self.options, live.device, self.train.own.loss, feasible, self.train.own.step,

@@ -86,11 +86,14 @@ class Costs:
         return Cost(part.params, part.macs, BYTES * (kept * self.batch + STATES * part.params) / 1e6)
 
     def feasible(self, architecture: Architecture, objectives: Iterable[Limit] = ()) -> bool:
-        """Whether the architecture fits together and keeps every limit on params, macs and memory_mb.
+        """Whether the architecture fits together and keeps every limit on params, macs and memory_mb, and those that
+        the space declares.
 
         What cannot be known without running the user's failing code counts as feasible: the trial will
         then fail with its true cause.
         """
+        if not self.space.allows(architecture):
+            return False
         try:
             cost = self.of(architecture)
         except BuildError:
@@ -98,7 +101,7 @@ class Costs:
         except TrialError:
             return True
         known = cost._asdict()
-        return all(o.kept(known[o.metric]) for o in objectives if o.metric in known)
+        return all(o.kept(known[o.metric]) for o in (*self.space.cost_limits, *objectives) if o.metric in known)
 
     def _probe(self, plan: Plan, shape: Shape) -> Part:
         name = _frozen(plan), shape

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from searchitect.errors import SpaceError
+from searchitect.space import limits
 from searchitect.space.architecture import no_constant, no_duplicates
 from searchitect.space.nodes import FUNCTIONS, Choice, Float, Int, Layer, Node, Repeat, Subset
 
@@ -16,7 +17,7 @@ LIMIT_NODES = 100_000
 LIMIT_TEXT = 50_000_000
 
 
-def to_json(root: Node, *, strict: bool = True) -> str:
+def to_json(root: Node, declared: Sequence[limits.Limit] = (), *, strict: bool = True) -> str:
     """The definition as JSON text. `strict` refuses classes that a file cannot name."""
     nodes: list[dict[str, Any]] = []
     seen: dict[int, int] = {}
@@ -41,7 +42,10 @@ def to_json(root: Node, *, strict: bool = True) -> str:
         return value
 
     top = write(root)
-    return json.dumps({"format": FORMAT, "nodes": nodes, "root": top["node"]}, sort_keys=True, allow_nan=False)
+    body = {"format": FORMAT, "nodes": nodes, "root": top["node"]}
+    if declared:
+        body["limits"] = [limits.body(one, strict=strict) for one in declared]
+    return json.dumps(body, sort_keys=True, allow_nan=False)
 
 
 def _body(node: Node, write: Any, strict: bool) -> dict[str, Any]:
@@ -76,8 +80,8 @@ def _body(node: Node, write: Any, strict: bool) -> dict[str, Any]:
     return body
 
 
-def from_json(text: str, targets: Mapping[str, Any]) -> Node:
-    """The tree that `to_json` wrote. Imports nothing: targets stay names until the space is built.
+def from_json(text: str, targets: Mapping[str, Any]) -> tuple[Node, tuple[limits.Limit, ...]]:
+    """The tree and the limits that `to_json` wrote. Imports nothing: targets stay names until the space is built.
 
     Raises SpaceError for anything that is not such a file.
     """
@@ -92,7 +96,7 @@ def from_json(text: str, targets: Mapping[str, Any]) -> Node:
         nodes: list[Node] = []
         for entry in body["nodes"]:
             nodes.append(_node(entry, nodes, targets))
-        return nodes[_index(body["root"], nodes)]
+        return nodes[_index(body["root"], nodes)], limits.from_bodies(body.get("limits", ()), targets)
     except SpaceError as error:
         raise SpaceError(f"not a space file: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:

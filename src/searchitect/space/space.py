@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ from searchitect.space import canonical, count, drawing, encoding, moves, serial
 from searchitect.space.architecture import Architecture, Scalar
 from searchitect.space.compile import Compiled
 from searchitect.space.decision import Decision, Plan
+from searchitect.space.limits import Limit
+from searchitect.space.limits import read as read_limits
 from searchitect.space.moves import Draws
 from searchitect.space.nodes import Node, describe, is_module
 
@@ -24,12 +26,16 @@ class Space:
     name:     how the space is called in reports.
     baseline: the architecture (decisions by name) or zero-argument factory of a hand-made network that a
               search must beat.
+    limits:   what every proposal keeps: `limit("params < 1e6")`, or functions of an architecture (`limits.py`).
+    notes:    what its maker has to say about it, for people.
 
     Raises SpaceError when the tree cannot be a space: no module at the root, two decisions with one
     name, options that differ under one tie, a node that contains itself.
     """
 
-    def __init__(self, root: Any, *, name: str = "", baseline: Any = None) -> None:
+    def __init__(
+        self, root: Any, *, name: str = "", baseline: Any = None, limits: Any = (), notes: Iterable[str] = ()
+    ) -> None:
         if not is_module(root):
             raise SpaceError(
                 f"a space describes a module, got {describe(root)}: write for example Space(L.Sequential(...))"
@@ -37,6 +43,8 @@ class Space:
         self.root: Node = root
         self.name = name
         self.baseline = baseline
+        self.limits = read_limits(limits)
+        self.notes = tuple(notes)
         self._compiled = Compiled(root)
         self.roots = self._compiled.roots
         self.by_name: dict[str, Decision] = self._compiled.by_name
@@ -54,7 +62,7 @@ class Space:
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that name the definition; stored with every architecture."""
-        text = serial.to_json(self.root, strict=False)
+        text = serial.to_json(self.root, self.limits, strict=False)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     @property
@@ -165,6 +173,15 @@ class Space:
                 raise ArchitectureError(f"decision {name!r} {why}: leave it out")
         return architecture
 
+    def allows(self, architecture: Architecture) -> bool:
+        """Whether the limits that are functions allow it; those on costs are for `nets.Costs.feasible`."""
+        return all(one.allows(architecture) for one in self.limits if not one.metric)
+
+    @property
+    def cost_limits(self) -> tuple[Limit, ...]:
+        """The limits on params, macs and memory_mb."""
+        return tuple(one for one in self.limits if one.metric)
+
     def _own(self, architecture: Architecture) -> Architecture:
         if architecture.space != self.fingerprint:
             raise ArchitectureError(
@@ -206,20 +223,22 @@ class Space:
 
     def to_json(self, *, strict: bool = True) -> str:
         """The definition as JSON. Raises SpaceError for classes defined inside functions, unless not `strict`."""
-        return serial.to_json(self.root, strict=strict)
+        return serial.to_json(self.root, self.limits, strict=strict)
 
     @classmethod
     def from_json(cls, text: str, *, name: str = "", targets: Mapping[str, Any] | None = None) -> Space:
         """Read what `to_json` wrote; imports nothing. `targets` brings the user's classes by their path."""
-        return cls(serial.from_json(text, targets or {}), name=name)
+        root, found = serial.from_json(text, targets or {})
+        return cls(root, name=name, limits=found)
 
     def __reduce__(self) -> tuple[Any, ...]:
         text = serial.to_json(self.root, strict=False)
-        return _restore, (text, self.name, self.targets, self.baseline)
+        rest = {"baseline": self.baseline, "limits": self.limits, "notes": self.notes}
+        return _restore, (text, self.name, self.targets, rest)
 
     def __repr__(self) -> str:
         return f"<Space {self.name or self.fingerprint}: {self.size} architectures, {len(self.decisions)} decisions>"
 
 
-def _restore(text: str, name: str, targets: dict[str, Any], baseline: Any) -> Space:
-    return Space(serial.from_json(text, targets), name=name, baseline=baseline)
+def _restore(text: str, name: str, targets: dict[str, Any], rest: dict[str, Any]) -> Space:
+    return Space(serial.from_json(text, targets)[0], name=name, **rest)

@@ -131,7 +131,8 @@ def almost_empty(setting: Setting) -> SpaceError:
 
 
 def _limits(setting: Setting) -> str:
-    return ", ".join(str(o) for o in setting.objectives if o.is_limit) or "what can be built"
+    limits = [str(o) for o in setting.objectives if o.is_limit] + [str(one) for one in setting.space.limits]
+    return ", ".join(limits) or "what can be built"
 
 
 def violation(trial: Trial, objectives: Sequence[Objective]) -> float:
