@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from searchitect.checking import check
     from searchitect.errors import SearchitectError
     from searchitect.manual import Manual
     from searchitect.nets import build
@@ -39,6 +40,7 @@ _HOMES = {
     "SearchitectError": "errors",
     "Manual": "manual",
     "build": "nets",
+    "check": "checking",
     "Settings": "settings",
     "OUTPUTS": "space",
     "Architecture": "space",
@@ -70,6 +72,7 @@ __all__ = [
     "Strategy",
     "Study",
     "build",
+    "check",
     "integer",
     "lazy",
     "limit",

@@ -89,7 +89,7 @@ def prepare(settings: Settings, given: Given) -> Prepared:
 def _prepare(settings: Settings, given: Given) -> Prepared:
     workers, threads, device = _machine(settings)
     raw = _load(settings, given)
-    space, why = _space(settings, given, raw)
+    space, why = find_space(settings, given, raw)
     factory, architecture = _baseline(settings, given, space)
     if given.evaluate is not None:
         if given.loss is not None or given.step is not None:
@@ -135,7 +135,7 @@ def _with_function(
     costs = Costs(space[0], sample, outputs) if sample is not None else None
     if costs is None and space[0].cost_limits:
         raise UsageError(
-            f"the space limits {space[0].cost_limits[0]}, which depends on the shape of a row: pass sample=(...) with it"
+            f"the space limits {space[0].cost_limits[0]}, which depends on the shape of a row: pass sample=(...) too"
         )
     return Prepared(
         settings, space[0], space[1], aims, evaluator, settings.epochs or 1, *machine, costs,
@@ -176,7 +176,8 @@ def _source(settings: Settings, given: Given) -> str:
     )  # fmt: skip
 
 
-def _space(settings: Settings, given: Given, raw: RawData | None) -> tuple[Space, str]:
+def find_space(settings: Settings, given: Given, raw: RawData | None) -> tuple[Space, str]:
+    """The space that was named or passed, or one that suits the data; and why. Raises UsageError."""
     found: Any = given.space if given.space is not None else settings.space
     if found is None or found == "auto":
         if raw is None:

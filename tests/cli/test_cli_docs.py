@@ -18,7 +18,11 @@ SHARED = ("verbose", "quiet", "debug", "help")
 def reference():
     """The tables of commands, options and exit codes."""
     root = click.Context(app, info_name="searchitect")
-    commands = {name: app.get_command(root, name) for name in COMMANDS}
+    commands = {}
+    for name in COMMANDS:
+        command = app.get_command(root, name)
+        inner = command.commands if isinstance(command, click.Group) else {}
+        commands |= {f"{name} {part}": one for part, one in inner.items()} or {name: command}
     lines = ["## Commands", "", "| command | what it does |", "|---|---|"]
     lines += [f"| `{_usage(name, c)}` | {c.get_short_help_str(200)} |" for name, c in commands.items()]
     lines += ["", "Every command also takes:", "", "| option | meaning |", "|---|---|"]

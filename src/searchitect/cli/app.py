@@ -33,6 +33,7 @@ COMMANDS = {
     "export": "exporting:export",
     "predict": "predicting:predict",
     "spaces": "catalogue:spaces",
+    "space": "checking:space",
     "strategies": "catalogue:strategies",
     "bench": "benching:bench",
     "doctor": "doctor:doctor",
