@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +22,17 @@ FINALISTS = 4  # the hand-made network among them
 MORE_ROWS = 1.3  # stage B trains on validation rows too
 REPORT_SECONDS = 5.0  # bundle, its check in a fresh interpreter, report
 START_SECONDS = 0.1  # to build a network and hand it to a worker
+
+
+class More(NamedTuple):
+    """What the final comparison has beside winner and baseline: the finalists of a control, the winner once more with
+    the usual recipe where it was tuned."""
+
+    control: bool = False
+    tuned: bool = False
+
+
+NOTHING_MORE = More()
 
 
 class Fidelities(msgspec.Struct, frozen=True):
@@ -38,34 +50,36 @@ def usual_epochs(rows: int, batch: int) -> int:
 
 
 def final_seconds(
-    candidate: float, baseline: float, epochs: int, workers: int, *, finalists: int = FINALISTS, seeds: int = 3
-) -> float:
+    candidate: float, baseline: float, epochs: int, workers: int, *, finalists: int = FINALISTS, seeds: int = 3,
+    more: More = NOTHING_MORE,
+) -> float:  # fmt: skip
     """Wall seconds of both final stages.
 
     candidate, baseline: seconds of one epoch on the training rows. Stage A retrains every finalist, stage B the
     winner and the baseline on all rows; runs of one stage share the workers, so the last round is a whole one.
     """
-    stage_a = [candidate * epochs] * (finalists * seeds) if finalists > 1 else []
-    stage_b = [candidate * epochs * MORE_ROWS, baseline * epochs * MORE_ROWS] * seeds
+    stage_a = [candidate * epochs] * (finalists * seeds * (1 + more.control)) if finalists > 1 else []
+    others = [candidate * epochs * MORE_ROWS] * (1 + more.control + more.tuned)
+    stage_b = [*others, baseline * epochs * MORE_ROWS] * seeds
     return makespan(stage_a, workers) + makespan(stage_b, workers) + REPORT_SECONDS
 
 
 def choose(
     budget: float, spent: float, candidate: float, baseline: float, full: int, workers: int, seeds: int,
-    epochs: int | None = None, trials: int = TRIALS,
+    epochs: int | None = None, trials: int = TRIALS, more: More = NOTHING_MORE,
 ) -> Fidelities:  # fmt: skip
     """Split a budget (seconds), of which `spent` are gone already.
 
     candidate, baseline: measured seconds of one epoch of a typical network of the space, and of the baseline.
     full: epochs of a full training. epochs: what the user asked for in the search, or None.
-    trials: how many full trainings the search should be able to afford.
+    trials: how many full trainings the search should be able to afford (with a control, in its half of the time).
     """
     left = budget - spent
-    cost = final_seconds(candidate, baseline, 1, workers, seeds=seeds) - REPORT_SECONDS
+    cost = final_seconds(candidate, baseline, 1, workers, seeds=seeds, more=more) - REPORT_SECONDS
     final = min(full, int(FINAL_SHARE * left / max(cost, 1e-9)))
     final = max(final, 1 if epochs is None else min(epochs, full))
     reserve = min(final * cost + REPORT_SECONDS, (1 - SEARCH_SHARE) * left)  # or nothing would ever be measured
-    for_search = (left - reserve) * workers
+    for_search = (left - reserve) * workers / (1 + more.control)
     if epochs is not None:
         return Fidelities(epochs, 1.0, max(final, epochs), reserve)
     affordable = for_search / trials / max(candidate, 1e-9)
@@ -76,8 +90,9 @@ def choose(
 
 
 def reserve_for(
-    per_epoch: Sequence[float], baseline: float, epochs: int, workers: int, seeds: int, finalists: int = FINALISTS
-) -> float:
+    per_epoch: Sequence[float], baseline: float, epochs: int, workers: int, seeds: int, finalists: int = FINALISTS,
+    more: More = NOTHING_MORE,
+) -> float:  # fmt: skip
     """Seconds to keep back, by the measured seconds of one epoch of the best candidates so far."""
     candidate = sum(per_epoch) / len(per_epoch)
-    return final_seconds(candidate, baseline, epochs, workers, finalists=finalists, seeds=seeds)
+    return final_seconds(candidate, baseline, epochs, workers, finalists=finalists, seeds=seeds, more=more)

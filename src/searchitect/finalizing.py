@@ -35,11 +35,14 @@ from searchitect.training import prepare as tensors_of
 
 if TYPE_CHECKING:
     from searchitect.session import Session
+    from searchitect.settings import Settings
 
 # Kept for writing and checking the bundle, and for the report. Measured with nine busy processes on two cores: 3 s for
 # the bundle, 2.5 of them to import torch in the interpreter that checks it (1.2 s of computing), 1 s for the report.
 BUNDLE_SECONDS = budget.REPORT_SECONDS
 FINALISTS = budget.FINALISTS
+MOST_TUNING = 0.3  # of the budget, where the number of recipes is given
+MOST_RECIPES = 60  # for each network, where a share of the budget is given
 
 
 def finalize(
@@ -68,6 +71,8 @@ def finalize(
             session.store.set_meta(
                 finalists=[standing.plain() for standing in result.standings], finalised=result.finalised,
                 verdict=None if result.verdict is None else msgspec.to_builtins(result.verdict),
+                control=[standing.plain() for standing in result.control], recipes=result.recipes, tuning=result.tuning,
+                comparisons={side: msgspec.to_builtins(found) for side, found in result.comparisons.items()},
             )  # fmt: skip
         if result.finalised:
             leave_winner(session, executor, result, plan.stage_b_seeds[0])
@@ -86,7 +91,10 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
     prepared, settings = session.prepared, session.settings
     pool = finalists(loop.trials.values(), prepared.objectives)
     pool = _with_baseline(pool, prepared.baseline_architecture)
+    beside = finalists(loop.trials.values(), prepared.objectives, control=True) if settings.control else []
     left = _left(session)
+    if left is not None:
+        left = max(1.0, left - tuning_seconds(session))
 
     def costs(trial: Trial) -> float:
         inherited = trial.proposal.fidelity.kind == "inherited"
@@ -104,7 +112,8 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
     def plan(seeds: int, epochs: int) -> FinalPlan:
         return plan_finals(
             pool, seconds_left=left, seconds_per_run=seconds, workers=prepared.workers,
-            epochs=epochs, seeds=seeds, most=FINALISTS, least=2, seed=settings.seed,
+            epochs=epochs, seeds=seeds, most=FINALISTS, least=2, seed=settings.seed, control=beside,
+            tuned=_recipes(settings.tune),
         )  # fmt: skip
 
     def no_worse(more: FinalPlan) -> bool:
@@ -130,17 +139,40 @@ def most_epochs(session: Session, fidelities: budget.Fidelities) -> int:
     return fidelities.final_epochs if fixed else max(fidelities.final_epochs, session.prepared.full_epochs)
 
 
+def more_finals(settings: Settings) -> budget.More:
+    """What the final comparison has beside winner and baseline."""
+    return budget.More(settings.control is not None, settings.tune is not None)
+
+
+def tuning_seconds(session: Session) -> float:
+    """Wall seconds of a budget that are kept for tuning; 0 without a budget."""
+    settings = session.settings
+    total = settings.budget_seconds
+    if settings.tune is None or total is None or not settings.finalize:
+        return 0.0
+    if settings.tune < 1:
+        return settings.tune * total
+    epochs = session.prepared.full_epochs if settings.epochs is None else settings.epochs
+    each = (session.candidate_epoch + session.baseline_epoch) * epochs / session.prepared.workers
+    return min(settings.tune * each, MOST_TUNING * total)
+
+
+def _recipes(tune: float | None) -> int:
+    """Recipes for each network at most."""
+    return 0 if tune is None else MOST_RECIPES if tune < 1 else int(tune)
+
+
 def _left(session: Session) -> float | None:
     """Seconds for the final trainings; None without a budget."""
     return None if session.end is None else max(1.0, session.end - time.monotonic() - BUNDLE_SECONDS)
 
 
-def finalists(trials: Iterable[Trial], aims: Sequence[Objective]) -> list[Trial]:
+def finalists(trials: Iterable[Trial], aims: Sequence[Objective], control: bool = False) -> list[Trial]:
     """Who may be retrained, the best first: those at the highest fidelity reached; where they are fewer than there is
     room for, the best of the next lower one follow, which merely have not been promoted yet."""
     pool: list[Trial] = []
     rest = list(trials)
-    while len(pool) < FINALISTS and (found := candidates(rest, aims)):
+    while len(pool) < FINALISTS and (found := candidates(rest, aims, control)):
         known = {trial.architecture for trial in pool}
         pool += _ranked([trial for trial in found if trial.architecture not in known], aims)
         rest = [t for t in rest if thoroughness(t.proposal.fidelity) < thoroughness(found[0].proposal.fidelity)]
@@ -226,11 +258,15 @@ def _baseline(session: Session) -> tuple[Any, Mapping[str, Any]] | None:
 
 def _is_baseline(session: Session, trial: Trial) -> bool:
     """Whether a trial is the hand-made network, be it written differently."""
-    space, baseline = session.prepared.space, session.prepared.baseline_architecture
-    if baseline is None:
-        return False
+    baseline = session.prepared.baseline_architecture
+    return baseline is not None and _same(session, trial.architecture, baseline)
+
+
+def _same(session: Session, a: Architecture, b: Architecture) -> bool:
+    """Whether two architectures are one network."""
+    space = session.prepared.space
     try:
-        return trial.architecture == baseline or space.key(trial.architecture) == space.key(baseline)
+        return a == b or space.key(a) == space.key(b)
     except ArchitectureError:  # too large for a key
         return False
 
@@ -267,6 +303,9 @@ def _trained_context(
         _baseline(session), watcher, interrupts, time.monotonic, len(session.store.notes("test_read")),
         partial(_is_baseline, session), left=partial(_left, session),
         held_out=len(evaluator.validation) / len(evaluator.train),
+        same_network=lambda a, b: _same(session, a.architecture, b.architecture),
+        usual_recipe=msgspec.to_builtins(evaluator.recipe) | {"task": raw.task}, sample=data.sample,
+        tuning_seconds=tuning_seconds(session) or None,
     )  # fmt: skip
 
 
@@ -285,6 +324,7 @@ def _function_context(
         no_test, no_test, no_test, no_test, session.store.note, baseline=_baseline(session), progress=watcher,
         should_stop=interrupts, clock=time.monotonic, is_baseline=partial(_is_baseline, session),
         left=partial(_left, session), own_data=True,
+        same_network=lambda a, b: _same(session, a.architecture, b.architecture),
     )  # fmt: skip
 
 

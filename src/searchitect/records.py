@@ -54,6 +54,7 @@ class Fidelity(msgspec.Struct, frozen=True):
     horizon: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
 
 
+CONTROL = "control"  # origin of a proposal of the random search beside the strategy
 PROMOTE = "promote"  # origin of a proposal that continues the training of its only parent
 
 
@@ -268,9 +269,11 @@ def dominates(a: Sequence[float], b: Sequence[float]) -> bool:
     return all(x <= y for x, y in zip(a, b, strict=True)) and any(x < y for x, y in zip(a, b, strict=True))
 
 
-def candidates(trials: Iterable[Trial], items: Sequence[Objective]) -> list[Trial]:
-    """DONE trials with finite goals that keep all limits, at the highest fidelity reached."""
-    done = [t for t in trials if t.state is State.DONE and t.measurement is not None]
+def candidates(trials: Iterable[Trial], items: Sequence[Objective], control: bool = False) -> list[Trial]:
+    """DONE trials with finite goals that keep all limits, at the highest fidelity reached: those of the search, or of
+    the control that ran beside it."""
+    own = (t for t in trials if (t.proposal.origin == CONTROL) == control)
+    done = [t for t in own if t.state is State.DONE and t.measurement is not None]
     usable = [t for t in done if feasible(t.measurement.metrics, items) and _finite(losses(t, items))]  # type: ignore[union-attr]
     if not usable:
         return []

@@ -17,7 +17,14 @@ from searchitect import budget
 from searchitect.evaluators import Evaluator
 from searchitect.evaluators.base import Rival, Task
 from searchitect.executors import Executor, make
-from searchitect.finalizing import epoch_seconds, finalists, finalize, most_epochs
+from searchitect.finalizing import (
+    epoch_seconds,
+    finalists,
+    finalize,
+    more_finals,
+    most_epochs,
+    tuning_seconds,
+)
 from searchitect.interrupts import Interrupts
 from searchitect.keeping import began, state_path, weights_path
 from searchitect.leaving import leave_best_so_far
@@ -32,6 +39,7 @@ from searchitect.reuse import Reuse
 from searchitect.seeds import derive
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy, strategy_class
+from searchitect.strategies.control import Beside
 
 CHECKPOINT_FROM = 20.0  # seconds of a trial; shorter ones are repeated, not continued, after an interruption
 MEASURED_BY_CLOCK = {"latency_ms", "seconds"}  # equal functions may differ in these
@@ -165,10 +173,13 @@ class Session:
             self.candidate_epoch, self.baseline_epoch = seconds_per_epoch(prepared, executor, interrupts)
             if interrupts():
                 return None
+            tuning = tuning_seconds(self)
             found = budget.choose(
-                total, self.elapsed, self.candidate_epoch, self.baseline_epoch, prepared.full_epochs, prepared.workers,
-                self._final_seeds(), None if self.method else settings.epochs, self._full_trials(),
+                total - tuning, self.elapsed, self.candidate_epoch, self.baseline_epoch, prepared.full_epochs,
+                prepared.workers, self._final_seeds(), None if self.method else settings.epochs, self._full_trials(),
+                more_finals(settings),
             )  # fmt: skip
+            found = msgspec.structs.replace(found, reserve=found.reserve + tuning)
         evaluator = dict(self.store.meta["evaluator"]) | {"epochs": found.epochs}
         self.store.set_meta(
             fidelities=msgspec.to_builtins(found), baseline_epoch=self.baseline_epoch,
@@ -199,6 +210,9 @@ class Session:
             prepared.space, prepared.objectives, settings.seed, self._fidelity(fidelities), feasible, prepared.start
         )  # fmt: skip
         strategy = make_strategy(name, setting, options)
+        if settings.control:
+            control = make_strategy(settings.control, setting._replace(seed=derive(settings.seed, "control"), start=()))
+            strategy = Beside(strategy, control, timed=self.end is not None)
         limits = Limits(trials=settings.trials, time_limit=settings.time_limit)
         if self.end is not None:
             limits.deadline, limits.reserve = self.end - fidelities.reserve, fidelities.reserve
@@ -272,11 +286,12 @@ class Session:
         top = top[: budget.FINALISTS]
         per_epoch = [epoch_seconds(trial) for trial in top if trial.state is State.DONE]
         baseline, least = self.baseline_epoch or max(per_epoch), fidelities.final_epochs
-        most = budget.FINAL_SHARE * (self.settings.budget_seconds or 0.0)
+        tuning = tuning_seconds(self)
+        most = budget.FINAL_SHARE * ((self.settings.budget_seconds or 0.0) - tuning)
         reserve_for = partial(
             budget.reserve_for, per_epoch, baseline, workers=self.prepared.workers, seeds=self._final_seeds(),
-            finalists=len(per_epoch),
+            finalists=len(per_epoch), more=more_finals(self.settings),
         )  # fmt: skip
         longest = next((e for e in range(most_epochs(self, fidelities), least, -1) if reserve_for(e) <= most), least)
-        loop.limits.reserve = min(reserve_for(longest), most)
+        loop.limits.reserve = min(reserve_for(longest), most) + tuning
         loop.limits.deadline = self.end - loop.limits.reserve

@@ -31,6 +31,7 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Tuning = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 Word = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -69,6 +70,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     strategy: Annotated[Word, _about("how to search (see `searchitect strategies`)")] = "auto"
     strategy_options: Annotated[dict[str, Any], _about(
         "options of the strategy by name", {"population": 20})] = {}
+    control: Annotated[Literal["random"] | None, _about(
+        "a search beside the strategy that gets half of the time (or trials), to tell what the strategy was worth",
+        "random")] = None
+    tune: Annotated[Tuning | None, _about(
+        "after the search, other recipes for the winner and as many for the baseline, chosen by validation: a share "
+        "of the budget, or how many recipes for each", 8)] = None
     start: Annotated[list[str], _about(
         "arch.json files of networks that the strategy proposes first, such as the best of a former search",
         ["runs/first/best/arch.json"])] = []
@@ -113,6 +120,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             parse_budget(self.budget)
         if self.objectives:
             read_objectives(self.objectives)
+        if self.tune is not None and self.tune < 1 and self.budget is None:
+            raise UsageError(
+                f"tune = {self.tune:g} is a share of the budget, but there is none: give budget, or a number of "
+                "recipes for each network, for example 10"
+            )
+        if self.tune is not None and self.tune > 1 and self.tune != int(self.tune):
+            raise UsageError(f"tune = {self.tune:g}: give a share below 1, or a whole number of recipes")
         if self.validation + self.test >= 1:
             raise UsageError(
                 f"validation = {self.validation:g} and test = {self.test:g} leave nothing to train on; "

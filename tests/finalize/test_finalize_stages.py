@@ -12,9 +12,10 @@ from torch import nn
 from searchitect.errors import UsageError
 from searchitect.evaluators.base import Outcome
 from searchitect.finalize import planning
+from searchitect.finalize.context import FinalContext
 from searchitect.finalize.items import item_values
 from searchitect.finalize.planning import makespan, plan_finals
-from searchitect.finalize.stages import FinalContext, run_stages
+from searchitect.finalize.stages import run_stages
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial
 from searchitect.space import Architecture
 from searchitect.training.meters import score
@@ -531,3 +532,146 @@ def test_two_finalists_stay_and_epochs_go_when_the_second_guards_against_luck():
     assert [len(alone.finalists), alone.epochs] == [1, 5]
     single = plan_finals(pool[:1], seconds_left=30.0, seconds_per_run=lambda t, e, a: e, workers=1, epochs=1, least=2)
     assert len(single.finalists) == 1
+
+
+# -- a control, and tuning -----------------------------------------------------------------------------
+
+
+def test_the_control_goes_through_the_same_stages_and_is_compared(tmp_path):
+    lab = Lab(tmp_path, {0: 0.80, 1: 0.95, 2: 0.83, 4: 0.7, 5: 0.75, 99: 0.75})
+    found = plan_finals(
+        TRIALS[:3], seconds_left=None, seconds_per_run=lambda *_: 1.0, workers=2, epochs=4, control=TRIALS[4:6]
+    )
+    assert found.control == tuple(TRIALS[4:6])
+    result = run_stages(lab.context, found)
+    assert result.winner.number == 1
+    assert [s.trial.number for s in result.control] == [5, 4], "sorted by validation"
+    assert not any(s.chosen for s in result.control)
+    finals = [t.number for t in lab.tasks if t.rows == "all"]
+    assert finals == [1, -1, 5] * 3
+    control = result.comparisons["control"]
+    assert control.words == "better"
+    assert "than random search at equal cost by" in control.sentence
+    assert control.winner.values == result.verdict.winner.values
+    assert "and 2 of the control" in lab.texts[0]
+    assert "the winner, the baseline and the control" in lab.texts[1]
+
+
+def test_a_control_that_found_the_winner_is_not_trained_twice(tmp_path):
+    lab = Lab(tmp_path)
+    twin = trial(5, width=1)
+    found = plan_finals(
+        TRIALS[:3], seconds_left=None, seconds_per_run=lambda *_: 1.0, workers=2, epochs=4, control=[twin]
+    )
+    result = run_stages(lab.context, found)
+    assert [t.number for t in lab.tasks if t.rows == "all"] == [1, -1] * 3
+    control = result.comparisons["control"]
+    assert (control.words, control.difference) == ("cannot tell", 0.0)
+    assert control.sentence == "cannot tell: it is the network of random search at equal cost too"
+
+
+def test_a_control_that_fails_costs_only_its_comparison(tmp_path):
+    lab = Lab(tmp_path, {0: 0.80, 1: 0.86, 2: 0.83, 5: 0.8, 99: 0.75}, {5: 99})
+    found = plan_finals(
+        TRIALS[:3], seconds_left=None, seconds_per_run=lambda *_: 1.0, workers=2, epochs=4, control=[TRIALS[5]]
+    )
+    result = run_stages(lab.context, found)
+    assert result.finalised
+    assert result.verdict.words == "better"
+    assert not result.comparisons
+    assert any("trial 5 was dropped" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("control", "tuned", "trainings"), [(0, 0, 9 + 6), (3, 0, 18 + 9), (0, 5, 9 + 9)])
+def test_the_forecast_knows_what_else_is_trained(control, tuned, trainings):
+    # three finalists a side and three seeds; stage B: winner and baseline, control, winner by the usual recipe
+    found = plan_finals(
+        TRIALS[:3], seconds_left=None, seconds_per_run=lambda *_: 1.0, workers=1, epochs=4,
+        control=TRIALS[3 : 3 + control], tuned=tuned,
+    )  # fmt: skip
+    assert found.forecast_seconds == trainings
+
+
+class Tunable(Lab):
+    """Validation and test also depend on the recipe: best at lr = 0.02, and without smoothing."""
+
+    def __init__(self, tmp_path, **changes):
+        usual = {"lr": 0.005, "task": "classification"}
+        super().__init__(tmp_path, usual_recipe=usual, sample=(1, 8, 8), **changes)
+        self.recipes = {}
+
+    def one(self, task):
+        outcome = super().one(task)
+        gain = 0.0
+        if task.recipe:
+            gain = 0.1 - 0.1 * abs(np.log(task.recipe["lr"] / 0.02)) - task.recipe["label_smoothing"]
+        if isinstance(outcome, Outcome) and outcome.metrics:
+            outcome.metrics["accuracy"] += gain
+        if task.save:
+            self.recipes[task.save] = task.recipe
+        return outcome
+
+
+def test_tuning_is_chosen_by_validation_with_equal_effort_and_shown_apart(tmp_path):
+    lab = Tunable(tmp_path)
+    result = run_stages(lab.context, plan(tuned=12))
+    tuning = [t for t in lab.tasks[9:] if t.rows == "train"]
+    sides = [[t for t in tuning if t.number == number] for number in (1, -1)]
+    assert [len([t for t in side if t.fold == 0]) for side in sides] == [12, 12]
+    assert len(sides[0]) == len(sides[1])
+    assert {t.seed for t in tuning} == {t.seed for t in lab.tasks[:9]}
+    for side in ("winner", "baseline"):
+        assert result.tuning[side][0]["recipe"] == {}, "the usual recipe is one of them"
+        assert len(result.tuning[side]) == 12
+        best = max(result.tuning[side], key=lambda r: np.mean(r["validation"]) if len(r["validation"]) == 3 else 0)
+        assert result.recipes[side] == best["recipe"]
+        assert abs(np.log(result.recipes[side]["lr"] / 0.02)) < 1
+    finals = [t for t in lab.tasks if t.rows == "all"]
+    assert [bool(t.recipe) for t in finals[:3]] == [True, False, True], "winner, untuned, baseline"
+    share = result.recipes["winner"]["epochs"]
+    assert [t.epochs for t in finals[:2]] == [round(4 * share), 4]
+    assert "epochs" not in finals[0].recipe
+    assert set(result.comparisons) == {"untuned"}
+    assert lab.log.count("test_read") == 1
+    assert lab.log.index("tuned") < lab.log.index("test_read")
+
+
+def test_the_control_is_compared_with_the_winner_by_the_same_recipe(tmp_path):
+    lab = Tunable(tmp_path)
+    lab.quality[5] = 0.7
+    result = run_stages(lab.context, dataclasses.replace(plan(tuned=8), control=(TRIALS[5],)))
+    assert result.comparisons["control"].winner.values == result.comparisons["untuned"].baseline.values
+
+
+def test_the_usual_recipe_stays_where_nothing_is_better(tmp_path):
+    lab = Lab(tmp_path, usual_recipe={"lr": 0.005}, sample=(8,))
+    result = run_stages(lab.context, plan(tuned=6))
+    equal = [r for side in result.tuning.values() for r in side if r["recipe"] and len(r["validation"]) == 3]
+    assert not equal, "an equal score is not better"
+    assert result.recipes == {"winner": {}, "baseline": {}}
+    assert not result.comparisons
+
+
+@pytest.mark.parametrize(("seconds", "tried"), [(4.0, 12), (2.0, 0), (1e9, 20)])
+def test_tuning_keeps_its_part_of_the_time(tmp_path, seconds, tried):
+    # stage A: 9 trainings in 1 s. So 4 s buy 36, 18 for each network, of which 3 recipes on 2 more folds take 6.
+    lab = Tunable(tmp_path, tuning_seconds=seconds)
+    result = run_stages(lab.context, plan(tuned=20))
+    assert result.finalised
+    assert len(result.tuning.get("winner", ())) == len(result.tuning.get("baseline", ())) == tried
+    assert any("recipes for each network could be tried" in note for note in result.notes) == (tried == 0)
+
+
+def test_a_recipe_that_fails_is_the_worst(tmp_path):
+    lab = Tunable(tmp_path)
+    whole = lab.one
+
+    def failing(task):
+        if task.recipe and task.rows == "train" and task.recipe["lr"] > 0.01:
+            return SimpleNamespace(cause="not finite", message="lr too high")
+        return whole(task)
+
+    lab.one = failing
+    result = run_stages(lab.context, plan(tuned=10))
+    assert result.finalised
+    assert not result.recipes["winner"] or result.recipes["winner"]["lr"] <= 0.01

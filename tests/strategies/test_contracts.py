@@ -2,7 +2,9 @@
 
 import pytest
 
+from searchitect.records import CONTROL
 from searchitect.strategies import STRATEGIES, Setting, Strategy, make_strategy
+from searchitect.strategies.control import Beside
 from searchitect.testing.strategy import StrategyContract
 
 
@@ -21,6 +23,29 @@ class TestRandomWithoutReplacement(StrategyContract):
 
     def make(self, setting: Setting) -> Strategy:
         return make_strategy("random", setting, {"replacement": False})
+
+
+class TestEvolutionBesideRandom(StrategyContract):
+    timed = False
+
+    def make(self, setting: Setting) -> Strategy:
+        control = make_strategy("random", setting._replace(seed=setting.seed + 1, start=()))
+        return Beside(make_strategy("regularized-evolution", setting, {"population": 8}), control, self.timed)
+
+
+    def test_start_architectures_come_first_as_draws_like_others(self) -> None:
+        """They are the strategy's; the control's proposals come between."""
+        space = self.setting().space
+        start = tuple(space.sample(number) for number in (101, 102, 103))
+        proposals = self.make(self.setting(start=start)).ask(12)
+        own = [p for p in proposals if p.origin != CONTROL]
+        assert [p.architecture for p in own[:3]] == list(start)
+        assert [p.origin for p in own[:4]] == ["start"] * 3 + ["sample"]
+        assert any(p.origin == CONTROL for p in proposals)
+
+
+class TestEvolutionBesideRandomByTheClock(TestEvolutionBesideRandom):
+    timed = True
 
 
 class TestExhaustive(StrategyContract):

@@ -60,6 +60,8 @@ class Task(msgspec.Struct, frozen=True):
     checkpoint: where the state is kept and found again, or None.
     save_every: epochs between two writings of it (and after the last); 0: it is only read.
     seconds:  after that long no further epoch is begun, or None.
+    recipe:   what is trained otherwise than the evaluator's recipe says, by the recipe's names; "dropout" is the rate
+              of every dropout layer that the network has (only where the training is ours).
     supernet: the folder of the supernet whose weights an architecture inherits instead of being trained, or None.
     """
 
@@ -79,6 +81,7 @@ class Task(msgspec.Struct, frozen=True):
     save_every: int = 1
     seconds: float | None = None
     supernet: str | None = None
+    recipe: dict[str, float | str | tuple[str, ...]] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True):

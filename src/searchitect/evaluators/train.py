@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -107,14 +107,17 @@ class TrainEvaluator(Evaluator):
         costs = self._cost_numbers(task, model)
         began = time.monotonic()
         scoring = data.x_eval is not None
-        recipe = self.recipe if scoring else msgspec.structs.replace(self.recipe, early_stop=None)
+        recipe = changed(self.recipe, task.recipe)
+        recipe = recipe if scoring else msgspec.structs.replace(recipe, early_stop=None)
+        if "dropout" in task.recipe:
+            drop_out(model, float(task.recipe["dropout"]))  # type: ignore[arg-type]
         result = fit(
             model, data, recipe, epochs=task.epochs, seed=derive(task.seed, "training"), device=live.device,
             report=lambda step, numbers: live.report({"step": step, **numbers}), should_stop=live.should_stop,
             metrics=self.scored if scoring else None, horizon=task.horizon or None,
             checkpoint=Path(task.checkpoint) if task.checkpoint else None, save_every=task.save_every,
             deadline=None if task.seconds is None else began + task.seconds,
-            places=places(model) if self.recipe.drop_path or self.recipe.auxiliary else Places(),
+            places=places(model) if recipe.drop_path or recipe.auxiliary else Places(),
             own=self.own,
         )  # fmt: skip
         before = task.start if result.resumed >= task.start else 0  # epochs of former trials
@@ -155,7 +158,8 @@ class TrainEvaluator(Evaluator):
         count = max(2, round(len(data.x) * task.data))
         order = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(derive(0, "share of rows")))
         keep = order[:count].sort().values
-        return replace(data, x=data.x[keep], y=data.y[keep], groups=None)  # the rows are not cut any more
+        weights = None if data.weights is None else data.weights[keep]
+        return replace(data, x=data.x[keep], y=data.y[keep], weights=weights, groups=None)  # not cut any more
 
 
 def untrained(
@@ -177,6 +181,19 @@ def untrained(
             with torch.no_grad():  # materialises lazy layers
                 model.eval()(torch.zeros(2, *sample))
     return model.train()
+
+
+def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values; "dropout" is the network's, not the recipe's. Raises UsageError as `Recipe`."""
+    values = {name: value for name, value in changes.items() if name != "dropout"}
+    return recipe if not values else msgspec.convert({**msgspec.to_builtins(recipe), **values}, Recipe)
+
+
+def drop_out(model: nn.Module, share: float) -> None:
+    """Set the rate of every dropout layer."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = share
 
 
 def places(model: nn.Module) -> Places:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from searchitect.finalize.bundle import Bundle as Bundle
     from searchitect.finalize.bundle import write_bundle as write_bundle
+    from searchitect.finalize.context import FinalContext as FinalContext
+    from searchitect.finalize.context import FinalResult as FinalResult
     from searchitect.finalize.formats import write_formats as write_formats
     from searchitect.finalize.opening import Opened as Opened
     from searchitect.finalize.opening import read_bundle as read_bundle
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from searchitect.finalize.opening import run_bundle as run_bundle
     from searchitect.finalize.planning import FinalPlan as FinalPlan
     from searchitect.finalize.planning import plan_finals as plan_finals
-    from searchitect.finalize.stages import FinalContext as FinalContext
-    from searchitect.finalize.stages import FinalResult as FinalResult
     from searchitect.finalize.stages import run_stages as run_stages
     from searchitect.finalize.verdict import compare as compare
     from searchitect.finalize.verdict import compare_scores as compare_scores
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _FILES = {
     "compare": "verdict", "compare_scores": "verdict", "compare_seeds": "verdict", "FinalPlan": "planning",
-    "plan_finals": "planning", "FinalContext": "stages", "FinalResult": "stages", "run_stages": "stages",
+    "plan_finals": "planning", "FinalContext": "context", "FinalResult": "context", "run_stages": "stages",
     "Bundle": "bundle", "write_bundle": "bundle", "Opened": "opening", "read_bundle": "opening", "rebuild": "opening",
     "run_bundle": "opening", "write_formats": "formats",
 }  # fmt: skip

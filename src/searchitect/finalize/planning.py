@@ -21,7 +21,9 @@ Cost = Callable[[Trial | None, int, bool], float]
 class FinalPlan:
     """Stage A trains each finalist with each of `stage_a_seeds` (none: there is one finalist, nothing to choose);
     stage B trains the winner and the baseline with each of `stage_b_seeds`, or, where they are one network, that one
-    with each of `alone_seeds`; all for `epochs`. `stage_seconds`: what the two stages are expected to take."""
+    with each of `alone_seeds`; all for `epochs`. `stage_seconds`: what the two stages are expected to take.
+    `control`: finalists of the search beside the strategy; they go through the same stages, apart from the others.
+    `tuned`: recipes to try for the winner and for the baseline between the stages; 0 for none."""
 
     finalists: tuple[Trial, ...]
     stage_a_seeds: tuple[int, ...]
@@ -31,6 +33,8 @@ class FinalPlan:
     notes: tuple[str, ...] = ()
     alone_seeds: tuple[int, ...] = ()
     stage_seconds: tuple[float, float] = (0.0, 0.0)
+    control: tuple[Trial, ...] = ()
+    tuned: int = 0
 
     def in_time(self, took: float, left: float | None, alone: bool) -> tuple[tuple[int, ...], float]:
         """Seeds of stage B, and the share of its epochs that there is time for.
@@ -43,7 +47,8 @@ class FinalPlan:
         seeds, usual = (self.alone_seeds if alone else self.stage_b_seeds), len(self.stage_b_seeds)
         if left is None:
             return seeds, 1.0
-        each = expected_b * pace / usual / (2 if alone else 1)
+        networks = 2 + bool(self.control) + bool(self.tuned)
+        each = expected_b * pace / usual * ((networks - 1) / networks if alone else 1)
         count = min(max(int(left / each), usual), len(seeds)) if each > 0 else len(seeds)
         return seeds[:count], min(1.0, max(left, 0.0) / max(each * count, 1e-9))
 
@@ -59,6 +64,8 @@ def plan_finals(
     most: int = MOST_FINALISTS,
     least: int = 1,
     seed: int = 0,
+    control: Sequence[Trial] = (),
+    tuned: int = 0,
 ) -> FinalPlan:
     """The dearest plan that fits: `most` finalists at full `epochs` if there is time, else fewer finalists (never under
     `least`), then fewer epochs, never fewer seeds than asked for (under 3 of them a note says what that costs).
@@ -67,6 +74,8 @@ def plan_finals(
     seconds_left: None for no limit. seconds_per_run(trial, epochs, all_rows): what one training takes; the trial is
     None for the baseline (0.0 when there is none), `all_rows` is whether validation rows are trained on too.
     seed: of the study; the training seeds follow from it.
+    control: candidates of the search beside the strategy, best first; as many are finalists as of the strategy's.
+    tuned: recipes that will be tried for each network (their time is not part of the plan).
 
     When not even one epoch fits, that smallest plan is given with a note. Raises UsageError without candidates.
     """
@@ -75,13 +84,14 @@ def plan_finals(
     if epochs < 1 or seeds < 1 or most < 1 or workers < 1:
         raise UsageError(f"epochs={epochs}, seeds={seeds}, most={most}, workers={workers}: each must be at least 1")
     pool = distinct(candidates)[:most]
-    least = min(least, len(pool))
+    least, beside = min(least, len(pool)), distinct(control)
 
     def stages(count: int, length: int) -> tuple[float, float]:
-        chosen = pool[:count]
-        stage_a = [seconds_per_run(t, length, False) for _ in range(seeds) for t in chosen] if count > 1 else []
-        slowest = max(seconds_per_run(t, length, True) for t in chosen)  # any of them may win
-        stage_b = [s for _ in range(seeds) for s in (slowest, seconds_per_run(None, length, True))]
+        chosen, rivals = pool[:count], beside[:count]
+        stage_a = [seconds_per_run(t, length, False) for _ in range(seeds) for t in (*chosen, *rivals)] * (count > 1)
+        slowest = [max(seconds_per_run(t, length, True) for t in side) for side in (chosen, rivals) if side]
+        slowest += [slowest[0]] * bool(tuned)  # any of them may win; the winner also with its usual recipe
+        stage_b = [s for _ in range(seeds) for s in (*slowest, seconds_per_run(None, length, True))]
         return makespan(stage_a, workers), makespan(stage_b, workers)
 
     def forecast(count: int, length: int) -> float:
@@ -110,8 +120,9 @@ def plan_finals(
     twice = seeds if seconds_left is None else max(seeds, min(2 * seeds, MOST_SEEDS))
     alone = tuple(derive(seed, "final", i) for i in range(twice))
     return FinalPlan(
-        tuple(pool[:count]), stage_a, alone[:seeds], length, total, tuple(notes), alone, stages(count, length)
-    )
+        tuple(pool[:count]), stage_a, alone[:seeds], length, total, tuple(notes), alone, stages(count, length),
+        tuple(beside[:count]), tuned,
+    )  # fmt: skip
 
 
 def distinct(candidates: Sequence[Trial]) -> list[Trial]:

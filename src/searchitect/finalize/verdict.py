@@ -33,8 +33,9 @@ def compare(
     metric: str,
     direction: Direction,
     level: float = 0.95,
+    rival: str = wording.BASELINE,
 ) -> Verdict:
-    """The verdict for a metric that is a mean over test items.
+    """The verdict for a metric that is a mean over test items. `rival` is what the sentence calls the other side.
 
     winner (S, N), baseline (S2, N): the metric of each seed's network on each item (1 or 0 for right or wrong, the
     loss, the squared or absolute error); N items are the same and in the same order. One seed a side says nothing about
@@ -50,7 +51,7 @@ def compare(
     found = None if b is None else intervals.paired(w, b, level)
     own = _own_score(w, level), None if b is None else _own_score(b, level)
     method = f"items{' paired' if b is not None else ''}, {_seed_method(len(w), None if b is None else len(b))}"
-    return _verdict(own, found, metric, direction, w.shape[1], method, level)
+    return _verdict(own, found, metric, direction, w.shape[1], method, level, rival)
 
 
 def compare_scores(
@@ -63,6 +64,7 @@ def compare_scores(
     direction: Direction,
     level: float = 0.95,
     seed: int = 0,
+    rival: str = wording.BASELINE,
 ) -> Verdict:
     """The verdict for any metric of outputs and targets (r2, f1, roc_auc, rmse, ...).
 
@@ -97,12 +99,13 @@ def compare_scores(
     spread = (resampled[:, :cut].mean(1) - resampled[:, cut:].mean(1)).var(ddof=1)
     found = intervals.difference(w, b, spread, n, level)
     method = f"items by paired bootstrap, {_seed_method(cut, len(sides[1]))}"
-    return _verdict((own_w, own_b), found, metric, direction, n, method, level)
+    return _verdict((own_w, own_b), found, metric, direction, n, method, level, rival)
 
 
 def compare_seeds(
-    winner: Sequence[float], baseline: Sequence[float] | None, *, metric: str, direction: Direction, level: float = 0.95
-) -> Verdict:
+    winner: Sequence[float], baseline: Sequence[float] | None, *, metric: str, direction: Direction,
+    level: float = 0.95, rival: str = wording.BASELINE,
+) -> Verdict:  # fmt: skip
     """The verdict from one number a seed (S,), (S2,), measured by the user's own function: Welch's t over seeds.
 
     `test_items` is 0, and the sentence says that this is no test on unread data. Numbers that are the same for every
@@ -121,7 +124,7 @@ def compare_seeds(
     seeds = [len(values) for values in sides]
     name, counts = "Welch" if found else "Student", " against ".join(map(str, seeds))
     method = f"measured by your own function; {name}'s t over {counts} seeds"
-    verdict = _verdict((own[0], own[1] if found else None), found, metric, direction, 0, method, level)
+    verdict = _verdict((own[0], own[1] if found else None), found, metric, direction, 0, method, level, rival)
     if verdict.difference is not None and not any(map(np.ptp, sides)) and metric not in COST_METRICS:
         sentence = wording.unmoved(metric, verdict.difference)
         verdict = msgspec.structs.replace(verdict, low=None, high=None, words="cannot tell", sentence=sentence)
@@ -205,7 +208,7 @@ def _score_of(found: Interval, scores: np.ndarray) -> Score:
 
 def _verdict(
     own: tuple[Score, Score | None], difference: Interval | None, metric: str, direction: Direction, items: int,
-    method: str, level: float,
+    method: str, level: float, rival: str = wording.BASELINE,
 ) -> Verdict:  # fmt: skip
     winner, baseline = own
     if difference is None:
@@ -223,7 +226,7 @@ def _verdict(
     elif gain_high < 0:
         words = "worse"
     share = float(difference.seeds / total) if (total := difference.seeds + difference.items) > 0 else 0.5
-    sentence = wording.compared(metric, direction, words, (value, low, high), share)
+    sentence = wording.compared(metric, direction, words, (value, low, high), share, rival)
     return Verdict(metric, winner, baseline, value, low, high, words, items, level, method, sentence)
 
 

@@ -9,6 +9,7 @@ from searchitect.records import Score
 
 # Metrics that are shares of something, so that a hundredth is a point. Others (loss, r2, roc_auc) are plain numbers.
 SHARES = ("accuracy", "balanced_accuracy", "top_k_accuracy", "f1", "precision", "recall", "jaccard")
+BASELINE = "the baseline"
 NONE = "there is no baseline to compare with"
 _MOSTLY = 2 / 3  # a part that makes up this much of the variance is named as the one to reduce
 
@@ -24,6 +25,7 @@ def compared(
     words: Literal["better", "worse", "cannot tell"],
     numbers: tuple[float, float, float],
     seed_share: float,
+    rival: str = BASELINE,
 ) -> str:
     """One sentence for (difference, low, high); `seed_share` is the share of seeds in its variance."""
     if words == "cannot tell":
@@ -37,9 +39,9 @@ def compared(
         return f"cannot tell: {of}{value} ({low} to {high}); {more} would be needed"
     value, low, high = _written(tuple(sorted(map(abs, numbers))), metric, middle=True)
     if is_share(metric) and direction == "max":
-        return f"{words} than the baseline by {value} ({low} to {high})"
+        return f"{words} than {rival} by {value} ({low} to {high})"
     higher = (direction == "max") == (words == "better")
-    return f"{words} than the baseline: {metric} {'higher' if higher else 'lower'} by {value} ({low} to {high})"
+    return f"{words} than {rival}: {metric} {'higher' if higher else 'lower'} by {value} ({low} to {high})"
 
 
 def one_seed(metric: str, difference: float) -> str:
@@ -81,6 +83,11 @@ def alone(metric: str, score: Score) -> str:
 def itself(metric: str, score: Score) -> str:
     """The winner is the baseline."""
     return f"cannot tell: nothing found was clearly better than the baseline, which is kept: {_scored(metric, score)}"
+
+
+def same_network(rival: str) -> str:
+    """The rival is the winner's own network."""
+    return f"cannot tell: it is the network of {rival} too"
 
 
 def _scored(metric: str, score: Score) -> str:
