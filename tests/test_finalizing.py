@@ -15,6 +15,7 @@ from searchitect.budget import Fidelities
 from searchitect.finalize import bundle, read_bundle, rebuild, run_bundle
 from searchitect.observer import Observer
 from searchitect.records import Fidelity, Measurement, Objective, Proposal, State, Trial
+from searchitect.settings import Settings
 from searchitect.space import OUTPUTS, Architecture, Space, lazy, one_of
 from searchitect.store import Store
 
@@ -29,7 +30,7 @@ TINY = Space(
 def unchecked(monkeypatch, request):
     """Leaves out the bundle's check in a fresh interpreter, which takes seconds, except in slow tests."""
     if request.node.get_closest_marker("slow") is None:
-        monkeypatch.setattr(bundle, "_checked", lambda *_, **__: [])
+        monkeypatch.setattr(bundle, "check_bundle", lambda *_, **__: [])
 
 
 def small():
@@ -306,7 +307,7 @@ def plan_of(left, *, seeds=3, trials=3, epochs=4, baseline=None, full=0, asked=N
     )  # fmt: skip
     end = None if left is None else finalizing.time.monotonic() + left + finalizing.BUNDLE_SECONDS
     session = SimpleNamespace(
-        prepared=prepared, settings=SimpleNamespace(seeds=seeds, seed=0, epochs=asked), end=end, baseline_epoch=0.0
+        prepared=prepared, settings=Settings(seeds=seeds, epochs=asked), end=end, baseline_epoch=0.0
     )  # fmt: skip
     loop = SimpleNamespace(trials={n: trial(n, 0.9 - n / 100) for n in range(trials)})
     return finalizing._plan(session, loop, Fidelities(epochs, 1.0, epochs, 0.0))
