@@ -154,6 +154,7 @@ def _bundle(session: Session, trial: Trial, model: nn.Module, inputs: _Inputs, *
     bundle = write_bundle(
         session.folder / "best", space=session.prepared.space, architecture=trial.architecture, model=model,
         sample_shape=inputs.shape, outputs=inputs.outputs, preprocess=inputs.preprocess, card=card,
+        check=session.prepared.selftest,
     )  # fmt: skip
     for note in bundle.notes:
         session.store.note("bundle", {"text": note})

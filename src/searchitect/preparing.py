@@ -44,6 +44,8 @@ class Given:
     loss: Callable[..., Any] | None = None  # the user's, for our own training (`training.own`)
     step: Callable[..., Any] | None = None
     start: Any = None  # architectures, decisions by name or paths; one or several
+    weights: Any = None  # one number a row: how much it counts in the loss of a training
+    selftest: bool = True  # whether a bundle is tried in a fresh interpreter, which takes seconds
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Prepared:
     baseline_factory: Callable[[], nn.Module] | None = None
     given_facts: dict[str, Any] = field(default_factory=dict)  # sample and outputs, for `evaluate`
     start: tuple[Architecture, ...] = ()  # what the strategy proposes first
+    selftest: bool = True  # see Given
 
     def feasible(self, architecture: Architecture) -> bool:
         """Whether it can be built and keeps the limits known from the plan alone."""
@@ -83,7 +86,7 @@ def prepare(settings: Settings, given: Given) -> Prepared:
     """Raises DataError, UsageError or SpaceError before anything is trained or written."""
     prepared = _prepare(settings, given)
     wanted = given.start if given.start is not None else settings.start
-    return replace(prepared, start=start_architectures(wanted, prepared.space))
+    return replace(prepared, start=start_architectures(wanted, prepared.space), selftest=given.selftest)
 
 
 def _prepare(settings: Settings, given: Given) -> Prepared:
@@ -91,7 +94,14 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     raw = _load(settings, given)
     space, why = find_space(settings, given, raw)
     factory, architecture = _baseline(settings, given, space)
+    if settings.control is not None and settings.strategy in METHODS:
+        raise UsageError(
+            f"control={settings.control!r}: {settings.strategy} shares weights, so that its trials and those of a "
+            "random search cost different things; run a second study with strategy='random' and the same budget"
+        )
     if given.evaluate is not None:
+        if settings.tune is not None:
+            raise UsageError("tune= changes the recipe of our own training; with evaluate= yours is used: leave it out")
         if given.loss is not None or given.step is not None:
             raise UsageError("loss= and step= change our own training; with evaluate= yours is used: leave them out")
         return _with_function(settings, given, raw, (space, why), (factory, architecture), (workers, threads, device))
@@ -166,7 +176,7 @@ def _load(settings: Settings, given: Given) -> RawData | None:
     return load(
         source, settings.target, task=settings.task, layout=settings.layout, test=apart, missing=settings.missing,
         limit_train=settings.limit_train, groups=given.groups if given.groups is not None else settings.groups,
-        ordered=settings.ordered, seed=settings.seed,
+        ordered=settings.ordered, weights=given.weights, seed=settings.seed,
     )  # fmt: skip
 
 

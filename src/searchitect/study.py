@@ -41,7 +41,8 @@ def search(
     options:  every field of `Settings` (budget="10m", trials=20, objectives=[...], workers=2, seed=0,
               path="runs/first", ...), `sample=` (shape of one row) and `outputs=` for `evaluate` without data,
               and `test_data=` (a source like `data`) where the test rows are given apart; `groups=` also takes
-              one value for each row.
+              one value for each row; `weights=` is how much each row counts in the loss of a training;
+              `selftest=False` leaves out trying the bundle in a fresh interpreter (2 s).
 
     With a budget everything ends in that time, the final comparison included. Raises UsageError, SpaceError
     or DataError before anything is trained, StorageError when `path` holds a study already (see `resume`),
@@ -50,7 +51,7 @@ def search(
     from searchitect.preparing import Given, prepare
 
     began = time.monotonic()
-    objects = ("sample", "outputs", "loss", "step")
+    objects = ("sample", "outputs", "loss", "step", "weights", "selftest")
     extra: dict[str, Any] = {name: options.pop(name) for name in objects if name in options}
     if "start" in options:
         extra["start"] = options.pop("start")
@@ -285,6 +286,8 @@ class Study:
             "seconds": {k: seconds.get(k) for k in ("search", "finalize", "budget", "active")},
             "best": None if found is None else _best_entry(found),
             "verdict": None if verdict is None else _verdict_entry(verdict),
+            "comparisons": {k: _verdict_entry(v) for k, v in (meta.get("comparisons") or {}).items()},
+            "recipes": meta.get("recipes") or {},
             "bundle": str(bundle) if bundle.is_dir() else None,
             "report": str(report) if report.is_file() else None,
             "finalised": bool(meta.get("finalised")), "stopped": meta.get("stopped"),

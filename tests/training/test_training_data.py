@@ -160,9 +160,9 @@ def test_d4_one_class():
         load((numbers(20, 3), np.full(20, 0.5)))
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 9])
+@pytest.mark.parametrize("n", [0, 1, 2, 5])
 def test_d6_too_few_rows(n):
-    with pytest.raises(DataError, match=r"empty|at least 10|one class only|constant"):
+    with pytest.raises(DataError, match=r"empty|at least 6|one class only|constant"):
         load((numbers(n, 3), np.arange(n) % 2))
 
 
@@ -368,7 +368,7 @@ def test_limit_is_stratified_and_repeatable():
     assert load("digits", limit_train=200, seed=3).fingerprint() == raw.fingerprint()
     assert load("digits", limit_train=200, seed=4).fingerprint() != raw.fingerprint()
     assert len(load("digits", limit_train=10**6)) == 1797
-    with pytest.raises(UsageError, match="at least 10 rows"):
+    with pytest.raises(UsageError, match="at least 6 rows"):
         load("digits", limit_train=5)
 
 
@@ -385,3 +385,9 @@ def test_wrong_options_and_sources():
         load((numbers(20, 3), "label"))
     with pytest.raises(DataError, match=r"nowhere does not exist.*digits"):
         load("nowhere")
+
+
+def test_d6_few_rows_are_said():
+    raw = load((numbers(6, 3), np.arange(6) % 2))
+    assert said(raw, "6 rows are very few")
+    assert not said(load((numbers(10, 3), np.arange(10) % 2)), "very few")

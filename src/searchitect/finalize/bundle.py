@@ -65,6 +65,7 @@ def write_bundle(
     outputs: int | None,
     preprocess: Mapping[str, Any],
     card: Mapping[str, Any],
+    check: bool = True,
 ) -> Bundle:
     """Write the bundle of a trained network, replacing an older bundle at `folder` as a whole.
 
@@ -73,6 +74,7 @@ def write_bundle(
     preprocess:   the plain data of `training.Preprocess.to_json()`, from which task and classes are taken, or
                   {"kind": "none"}: rows come ready, as a function of the user's fed them.
     card:         see `card.card_text`.
+    check:        run its self-test in a fresh interpreter; else `check_bundle` is for later.
 
     Raises StorageError when the folder holds something else or cannot be written, UsageError for an argument that
     source code cannot hold and for a network that gives anything but one tensor, and RuntimeError when the written
@@ -103,7 +105,8 @@ def write_bundle(
     try:
         for name, data in files.items():
             _write(temporary / name, data)
-        notes += _checked(temporary, own_only=not writer.user_targets and not writer.imports)
+        if check:
+            notes += check_bundle(temporary, own_only=not writer.user_targets and not writer.imports)
         drawing = space.draw(architecture, width=100).replace("OUTPUTS", str(outputs or "OUTPUTS"))
         shown = card_text(
             card, space_name=space.name, sample_shape=sample_shape, task=str(preprocess.get("task", "")),
@@ -198,7 +201,7 @@ def _selftest(model: nn.Module, shape: tuple[int, ...]) -> dict[str, torch.Tenso
     return {"inputs": inputs, "outputs": outputs.detach().cpu().contiguous().clone()}
 
 
-def _checked(folder: Path, own_only: bool) -> list[str]:
+def check_bundle(folder: Path, own_only: bool) -> list[str]:
     """Run the self-test in a fresh interpreter; a failure is ours to raise unless the user's code takes part."""
     command = [sys.executable, "-I", "-B", str(folder / "model.py"), "--selftest"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -36,7 +36,8 @@ Task = Literal["classification", "regression"]
 Array: TypeAlias = "np.ndarray | torch.Tensor | pd.DataFrame | pd.Series | Sequence[Any]"
 Source: TypeAlias = "str | Path | tuple[Array, Array] | pd.DataFrame"
 
-MINIMUM_ROWS = 10  # below this neither validation nor an interval means anything
+MINIMUM_ROWS = 6  # two classes, each with a row to train on, to choose by and to test on
+FEW_ROWS = 10  # below this neither validation nor an interval means anything, which is said
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,8 @@ class RawData:
 
     `test` is a test part that was given apart (same form as x and y), else None. `classes` are the labels as
     text, in the order of the class numbers. `names` are the column names of a table. `groups` (N,) numbers what must
-    not be torn apart by a split (None: rows are independent); `ordered` rows are in the order of time.
+    not be torn apart by a split (None: rows are independent); `ordered` rows are in the order of time. `weights` (N,) are
+    how much each row counts in the loss of a training (None: all the same).
     """
 
     x: Features
@@ -59,6 +61,7 @@ class RawData:
     names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
     ordered: bool = False
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -71,7 +74,8 @@ class RawData:
     def only(self, rows: np.ndarray) -> RawData:
         """These rows alone; the test part stays as it is."""
         groups = None if self.groups is None else self.groups[rows]
-        return replace(self, x=self.x[rows], y=self.y[rows], groups=groups)
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, x=self.x[rows], y=self.y[rows], groups=groups, weights=weights)
 
     def kin(self, rows: np.ndarray) -> Kin:
         """What these rows are to each other, for a split."""
@@ -84,6 +88,8 @@ class RawData:
         digest.update(repr((self.kind, self.task, self.classes, self.names)).encode())
         if self.groups is not None or self.ordered:
             digest.update(repr((self.ordered, None if self.groups is None else self.groups.tolist())).encode())
+        if self.weights is not None:
+            digest.update(self.weights.tobytes())
         parts = [(self.x, self.y), *([self.test] if self.test is not None else [])]
         for x, y in parts:
             for array in (*(x.parts() if isinstance(x, Table) else (x,)), y):
@@ -103,6 +109,7 @@ def load(
     limit_train: int | None = None,
     groups: Array | str | None = None,
     ordered: bool = False,
+    weights: Array | None = None,
     seed: int = 0,
 ) -> RawData:
     """Read and check data.
@@ -113,7 +120,8 @@ def load(
     reading of X (see the module). `missing` says what happens to empty cells of a table: "error" is usual
     for arrays, "impute" for CSV files and DataFrames. `limit_train` keeps that many rows, stratified.
     `groups` is a column (which is then no feature) or one value a row: rows of one group stay on one side of
-    every split. `ordered`: rows are in the order of time, the latest are held out.
+    every split. `ordered`: rows are in the order of time, the latest are held out. `weights`: one number a row, how much
+    it counts in the loss of a training; figures on validation and test rows count all rows alike.
 
     Raises DataError when the data cannot be used as they are, and UsageError for a wrong option.
     """
@@ -138,7 +146,8 @@ def load(
         x=features.x, y=targets.y, kind=features.kind, task=targets.task, outputs=targets.outputs,
         classes=targets.classes, test=part, names=features.names, ordered=ordered,
         groups=None if names is None else np.unique(names, return_inverse=True)[1].astype(np.int64),
-        notes=tuple(dict.fromkeys((*found.notes, *features.notes, *targets.notes, *shared))),
+        weights=_weights(weights, len(targets.y)),
+        notes=tuple(dict.fromkeys((*found.notes, *features.notes, *targets.notes, *shared, *_few(len(targets.y))))),
     )  # fmt: skip
     raw = raw if limit_train is None else limited(raw, limit_train, seed)
     for note in raw.notes:
@@ -167,6 +176,25 @@ def _check_options(task: str | None, missing: str | None, limit: int | None) -> 
         raise UsageError(f"missing={missing!r} is not known; use 'error' or 'impute'")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise UsageError(f"limit_train={limit!r} is not a number of rows")
+
+
+def _few(rows: int) -> tuple[str, ...]:
+    return (f"{rows} rows are very few: what is said of rows held out means next to nothing",) * (rows < FEW_ROWS)
+
+
+def _weights(weights: Any, rows: int) -> np.ndarray | None:
+    """How much each row counts, as float64 (N,)."""
+    if weights is None:
+        return None
+    found = np.asarray(weights, np.float64)
+    if found.shape != (rows,):
+        raise DataError(f"weights of shape {found.shape}: give one number for each of the {rows:,} rows")
+    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    if len(wrong):
+        raise DataError(f"the weight of row {wrong[0]} is {found[wrong[0]]:g}; weights must be 0 or more, and finite")
+    if not found.any():
+        raise DataError("all weights are zero: there is nothing to learn from")
+    return found
 
 
 def _named(groups: Any, rows: int) -> np.ndarray | None:

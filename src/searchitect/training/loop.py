@@ -152,6 +152,8 @@ def _begin(
         raise UsageError(f"horizon={horizon}: the schedule must be for at least the {epochs} epochs to be trained")
     if recipe.early_stop is not None and data.x_eval is None:
         raise UsageError("early_stop needs an evaluation part; give x_eval and y_eval, or early_stop=None")
+    if data.weights is not None and more[1].given():
+        raise UsageError("weights of rows go into our own loss; with loss= or step= weigh the rows there")
     names = tuple(DEFAULT[data.task] if metrics is None else metrics)
     check_metrics(names, data.task, data.outputs)
     model.to(device)
@@ -222,7 +224,8 @@ def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
             for group in run.optimizer.param_groups:
                 group["lr"] = rate(recipe, (epoch - 1) * steps + step, run.horizon * steps)
             x, y = augment(run.augmentations, data.x[rows], data.y[rows], data.outputs, generator)
-            total += _step(run, x, y) * len(rows)
+            weights = None if data.weights is None else data.weights[rows]
+            total += _step(run, x, y, weights) * len(rows)
             seen += len(rows)
             if step % _LOOK == 0 or step == steps - 1:
                 mean = float(total) / seen
@@ -232,7 +235,7 @@ def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
     return sound, 1.0
 
 
-def _step(run: _Run, x: Tensor, y: Tensor) -> Tensor:
+def _step(run: _Run, x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
     if run.image_layout:
         x = x.contiguous(memory_format=torch.channels_last)
     run.optimizer.zero_grad(set_to_none=True)
@@ -242,8 +245,8 @@ def _step(run: _Run, x: Tensor, y: Tensor) -> Tensor:
         else:
             outputs = run.model(x)
             _check_outputs(outputs, len(x), run.data)
-            loss = _loss(run, outputs, y)
-        total = loss + run.regular.loss(lambda more: _loss(run, more, y))
+            loss = _loss(run, outputs, y, weights)
+        total = loss + run.regular.loss(lambda more: _loss(run, more, y, weights))
     torch.autograd.backward(total)
     if run.recipe.clip is not None:
         nn.utils.clip_grad_norm_(run.regular.whole.parameters(), run.recipe.clip)
@@ -251,12 +254,22 @@ def _step(run: _Run, x: Tensor, y: Tensor) -> Tensor:
     return loss.detach().float()
 
 
-def _loss(run: _Run, outputs: Tensor, y: Tensor) -> Tensor:
+def _loss(run: _Run, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The loss of a batch; with `weights` (B,) the mean of each row's loss times its weight."""
     if run.own.loss is not None:
         return run.own.loss(outputs, y)
+    if weights is not None:
+        return (weights * _row_losses(run, outputs, y)).mean()
     if run.data.task == "classification":
         return F.cross_entropy(outputs, y, label_smoothing=run.recipe.label_smoothing)
     return F.mse_loss(outputs.reshape(len(y), -1), y)
+
+
+def _row_losses(run: _Run, outputs: Tensor, y: Tensor) -> Tensor:
+    """(B,): what the usual loss is the mean of."""
+    if run.data.task == "classification":
+        return F.cross_entropy(outputs, y, label_smoothing=run.recipe.label_smoothing, reduction="none")
+    return F.mse_loss(outputs.reshape(len(y), -1), y, reduction="none").mean(dim=1)
 
 
 def _precision(run: _Run) -> AbstractContextManager[Any]:

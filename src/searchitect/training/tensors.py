@@ -21,7 +21,8 @@ class TrainData:
 
     The `_eval` pair is what is scored each epoch, or None. `y_mean` and `y_std` (outputs,) turn outputs of a
     regression back to the user's units before they are scored. `groups` (N,) and `ordered` say what the rows are to
-    each other, for who cuts them again.
+    each other, for who cuts them again. `weights` (N,) are how much each row counts in the loss, 1 in the mean; None
+    stands for ones.
     """
 
     x: torch.Tensor
@@ -34,6 +35,7 @@ class TrainData:
     y_std: torch.Tensor | None = None
     groups: np.ndarray | None = None
     ordered: bool = False
+    weights: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         for x, y in ((self.x, self.y), (self.x_eval, self.y_eval)):
@@ -88,9 +90,19 @@ def prepare(
     y_mean, y_std = (torch.tensor(v) if v else None for v in (fixed.y_mean, fixed.y_std))
     data = TrainData(
         fixed.apply(raw.x[rows]), fixed.encode_y(raw.y[rows]), x_eval, y_eval, raw.task, raw.outputs, y_mean, y_std,
-        None if raw.groups is None else raw.groups[rows], raw.ordered,
+        None if raw.groups is None else raw.groups[rows], raw.ordered, _weights(raw, rows),
     )  # fmt: skip
     return data, fixed
+
+
+def _weights(raw: RawData, rows: np.ndarray) -> torch.Tensor | None:
+    """The weights of these rows, scaled to a mean of 1: so the learning rate fits them."""
+    if raw.weights is None:
+        return None
+    kept = raw.weights[rows]
+    if not kept.any():
+        raise DataError("all rows of a training part have the weight zero: give weights to more rows")
+    return torch.from_numpy((kept / kept.mean()).astype(np.float32))
 
 
 def batches(n: int, size: int, order: torch.Tensor) -> Iterator[torch.Tensor]:
