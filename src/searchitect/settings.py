@@ -75,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "random")] = None
     tune: Annotated[Tuning | None, _about(
         "after the search, other recipes for the winner and as many for the baseline, chosen by validation: a share "
-        "of the budget, or how many recipes for each", 8)] = None
+        "of the budget, or how many recipes for each", 8.0)] = None
     start: Annotated[list[str], _about(
         "arch.json files of networks that the strategy proposes first, such as the best of a former search",
         ["runs/first/best/arch.json"])] = []

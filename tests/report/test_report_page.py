@@ -243,7 +243,8 @@ def test_what_never_varied_is_left_out_of_the_rows():
 
 
 def test_finalists_are_sorted_and_marked():
-    table = page.finalist_table(fakes.snapshot(fakes.finished_meta(), []))
+    snapshot = fakes.snapshot(fakes.finished_meta(), [])
+    table = page.finalist_table(snapshot, snapshot.finalists)
     assert [[c.text for c in row[:6]] for row in table.rows] == [
         ["7", "98.50 %", "98.00 %", "99.00 %", "3", "chosen"],
         ["3", "98.00 %", "97.50 %", "98.50 %", "3", ""],

@@ -26,6 +26,8 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         ("", _splits(mapping(mapping(plan.get("data")).get("splits")))),
         ("space", _space(mapping(plan.get("space")))),
         ("strategy", _strategy(mapping(plan.get("strategy")))),
+        ("control", _control(plan)),
+        ("tuning", _tuning(plan)),
         ("objectives", ", ".join(line(o, 60) for o in items(plan.get("objectives")))),
         ("baseline", _baseline(plan.get("baseline"))),
         ("limits", _limits(plan)),
@@ -63,6 +65,20 @@ def _space(space: Mapping[str, Any]) -> str:
     limits = ", ".join(line(one, 60) for one in items(space.get("limits")))
     text += f", of which those with {limits}" if limits else ""
     return text + _reason(space)
+
+
+def _control(plan: Mapping[str, Any]) -> str:
+    name = line(mapping(plan.get("settings")).get("control") or "", 40)
+    what = "time" if plan.get("budget_seconds") else "trials"
+    return f"{name} search beside it, with half of the {what}" * bool(name)
+
+
+def _tuning(plan: Mapping[str, Any]) -> str:
+    tune = mapping(plan.get("settings")).get("tune")
+    if not isinstance(tune, (int, float)):
+        return ""
+    what = f"{tune:.0%} of the time" if tune < 1 else f"{tune:.0f} each"
+    return f"recipes for the winner and for the baseline, by validation alone: {what}"
 
 
 def _strategy(strategy: Mapping[str, Any]) -> str:
@@ -148,6 +164,10 @@ def end_lines(summary: Mapping[str, Any]) -> list[str]:
     """The outcome: best network, verdict, where things are and what to type next."""
     path = line(summary.get("path") or "", 500)
     rows = [
+        *(
+            (name, line(mapping(found).get("sentence") or "", 300))
+            for name, found in mapping(summary.get("comparisons")).items()
+        ),
         ("trials", counts_text(mapping(summary.get("trials")))),
         ("best", best_text(summary)),
         ("report", line(summary.get("report") or "", 500)),

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from searchitect.records import Objective, Score, Verdict, goals
 from searchitect.report import svg
 from searchitect.report.accounts import DecisionShares
-from searchitect.report.plain import line, show_difference, show_fidelity, show_metric, show_number
+from searchitect.report.plain import line, show_difference, show_metric, show_number
 from searchitect.report.tables import FrontPoint, LearningCurve, Point, Progress
 
 LEFT, RIGHT, TOP, BOTTOM = 56.0, svg.WIDTH - 12.0, 24.0, 204.0
@@ -26,11 +26,11 @@ def name_of(metric: str) -> str:
     return words.get(metric, line(metric.replace("_", " "), 40))
 
 
-def verdict_figure(verdict: Verdict) -> Markup:
-    """Winner and baseline with their intervals and single values on one scale; the difference below."""
-    rows = [("Winner", verdict.winner, "s1")]
+def verdict_figure(verdict: Verdict, names: tuple[str, str] = ("Winner", "Baseline")) -> Markup:
+    """Both sides with their intervals and single values on one scale; the difference below."""
+    rows = [(names[0], verdict.winner, "s1")]
     if verdict.baseline is not None:
-        rows.append(("Baseline", verdict.baseline, "s2"))
+        rows.append((names[1], verdict.baseline, "s2"))
     metric = verdict.metric
     values = [v for _, s, _ in rows for v in (s.mean, s.low, s.high, *s.values)]
     scale = svg.scale(values, 10, svg.WIDTH - 10)
@@ -122,7 +122,7 @@ def progress_figure(curves: Sequence[Progress], axis: str) -> Markup:
         parts += [svg.dot(at, y(p.value), 2.5, f"faint s{index + 1}", _tip(curve, p)) for at, p in where]
     for index, curve in reversed(list(enumerate(curves))):
         corners = svg.staircase([(x(_position(p, axis) / unit), y(p.value)) for p in curve.steps], x(last))
-        parts.append(svg.path(corners, f"curve s{index + 1}", f"best so far, {show_fidelity(curve.fidelity)}"))
+        parts.append(svg.path(corners, f"curve s{index + 1}", f"best so far, {curve.label}"))
         parts += [
             svg.dot(x(_position(p, axis) / unit), y(p.value), 3.5, f"mean s{index + 1}", _tip(curve, p))
             for p in curve.steps
@@ -136,7 +136,7 @@ def _position(point: Point, axis: str) -> float:
 
 
 def _tip(curve: Progress, point: Point) -> str:
-    return f"trial {point.number}: {show_metric(curve.metric, point.value)}, {show_fidelity(curve.fidelity)}"
+    return f"trial {point.number}: {show_metric(curve.metric, point.value)}, {curve.label}"
 
 
 def _shown_range(curves: Sequence[Progress]) -> list[float]:

@@ -20,9 +20,9 @@ import msgspec
 from markupsafe import Markup
 
 from searchitect.records import goals, thoroughness
-from searchitect.report import accounts, cells, figures, plain, supernet, tables, words
+from searchitect.report import accounts, cells, figures, plain, rivals, supernet, tables, words
 from searchitect.report.files import write_atomically
-from searchitect.report.snapshot import Snapshot, clock, read
+from searchitect.report.snapshot import Finalist, Snapshot, clock, read
 
 ROWS = 500
 DECISIONS = 12
@@ -102,6 +102,7 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
         "lead": words.lead(snapshot),
         "verdict": snapshot.verdict,
         "verdict_figure": figures.verdict_figure(snapshot.verdict) if snapshot.verdict else None,
+        "rivals": rivals.content(snapshot),
         "test_line": words.test_line(snapshot),
         "baseline": words.baseline_words(snapshot),
         "setup": words.setup_facts(snapshot),
@@ -114,7 +115,8 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
         "winner_drawing": plain.clean(snapshot.winner.get("drawing") or "", 20_000),
         "winner_decisions": _decision_facts(snapshot),
         "winner_cells": cells.content(plain.mapping(meta.get("space")).get("json"), _decisions(snapshot)),
-        "finalists": finalist_table(snapshot),
+        "finalists": finalist_table(snapshot, snapshot.finalists),
+        "control_finalists": finalist_table(snapshot, snapshot.control),
         "trials": trial_table(snapshot, marked),
         "trials_total": len(trials),
         "trials_constant": len(tables.constant_decisions(trials)),
@@ -161,7 +163,7 @@ def _progress_group(curves: list[tables.Progress]) -> dict[str, Any]:
     return {
         "over_trials": figures.progress_figure(curves, "ended"),
         "over_time": figures.progress_figure(curves, "seconds"),
-        "legend": [(i + 1, plain.show_fidelity(c.fidelity)) for i, c in enumerate(shown)],
+        "legend": [(i + 1, c.label) for i, c in enumerate(shown)],
         "left_out": len(curves) - len(shown),
         "outside": figures.out_of_frame(curves),
         "thinned": max(len(c.points) for c in shown) > figures.MOST_DOTS,
@@ -218,13 +220,13 @@ def _decision_facts(snapshot: Snapshot) -> list[words.Fact]:
     return [(plain.line(k, 80), plain.show_value(v)) for k, v in list(_decisions(snapshot).items())[:200]]
 
 
-def finalist_table(snapshot: Snapshot) -> Table | None:
-    """The finalists over retraining seeds, the best mean first."""
-    if not snapshot.finalists:
+def finalist_table(snapshot: Snapshot, finalists: Sequence[Finalist]) -> Table | None:
+    """The finalists of the search, or of the control, over retraining seeds, the best mean first."""
+    if not finalists:
         return None
     goal = next(iter(goals(snapshot.objectives)), None)
     metric, sign = (goal.metric, -1 if goal.direction == "max" else 1) if goal else ("", 1)
-    ordered = sorted(snapshot.finalists, key=lambda f: (not f.chosen, f.mean is None, sign * (f.mean or 0.0)))
+    ordered = sorted(finalists, key=lambda f: (not f.chosen, f.mean is None, sign * (f.mean or 0.0)))
     rows = [
         [
             Cell("–", None) if f.trial is None else _cell(f.trial),

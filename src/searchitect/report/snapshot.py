@@ -40,6 +40,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     finalists: tuple[Finalist, ...]
     winner: dict[str, Any]
     reports: dict[int, tuple[dict[str, float], ...]]
+    comparisons: dict[str, Verdict] = {}  # with the "control" and with the winner "untuned"
+    control: tuple[Finalist, ...] = ()
 
     @property
     def name(self) -> str:
@@ -90,6 +92,8 @@ def assemble(folder: Path, meta: dict[str, Any], trials: list[Trial], notes: Seq
         _finalists(meta.get("finalists")),
         mapping(meta.get("winner")),
         {},
+        _comparisons(meta.get("comparisons")),
+        _finalists(meta.get("control")),
     )
 
 
@@ -152,6 +156,12 @@ def _verdict(value: Any) -> Verdict | None:
         method=line(body.get("method", "")),
         sentence=line(body.get("sentence", ""), 600),
     )
+
+
+def _comparisons(value: Any) -> dict[str, Verdict]:
+    stored = mapping(value)
+    found = {side: _verdict(stored.get(side)) for side in ("control", "untuned")}
+    return {side: verdict for side, verdict in found.items() if verdict is not None}
 
 
 def _score(value: Any) -> Score | None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from searchitect.records import (
+    CONTROL,
     Fidelity,
     Measurement,
     Objective,
@@ -27,6 +28,7 @@ from searchitect.records import (
     losses,
     thoroughness,
 )
+from searchitect.report.plain import show_fidelity
 from searchitect.report.snapshot import ENDED, moment
 
 AXES = ("epoch", "step", "iteration")  # what a curve's entries may call their position
@@ -52,6 +54,12 @@ class Progress(msgspec.Struct, frozen=True):
     steps: tuple[Point, ...]
     ended: int  # trials that had ended when the study was read, whatever became of them
     seconds: float | None
+    control: bool = False  # of the random search beside the strategy
+
+    @property
+    def label(self) -> str:
+        """What the line is called."""
+        return show_fidelity(self.fidelity) + ", random search" * self.control
 
 
 def progress_curve(
@@ -68,7 +76,7 @@ def progress_curve(
         return []
     ended = [t for t in trials if t.state in ENDED]
     order = sorted(ended, key=lambda t: (math.inf if moment(t.finished) is None else t.finished, t.number))
-    groups: dict[Fidelity, list[tuple[tuple[float, ...], Point]]] = {}
+    groups: dict[tuple[Fidelity, bool], list[tuple[tuple[float, ...], Point]]] = {}
     seconds = None
     for position, trial in enumerate(order, 1):
         time = moment(trial.finished)
@@ -77,13 +85,26 @@ def progress_curve(
         loss = usable(trial, objectives)
         if loss is not None:
             point = Point(trial.number, position, seconds, trial.value(goal.metric) or 0.0)
-            groups.setdefault(_measured_with(trial.proposal.fidelity), []).append((loss, point))
+            line = _measured_with(trial.proposal.fidelity), trial.proposal.origin == CONTROL
+            groups.setdefault(line, []).append((loss, point))
     return [
         Progress(
-            fidelity, goal.metric, goal.direction, tuple(p for _, p in rows), _improvements(rows), len(order), seconds
+            fidelity,
+            goal.metric,
+            goal.direction,
+            tuple(p for _, p in rows),
+            _improvements(rows),
+            len(order),
+            seconds,
+            control,
         )
-        for fidelity, rows in sorted(groups.items(), key=lambda pair: thoroughness(pair[0]), reverse=True)
+        for (fidelity, control), rows in sorted(groups.items(), key=_thorough_first, reverse=True)
     ]
+
+
+def _thorough_first(line: tuple[tuple[Fidelity, bool], Any]) -> tuple[Any, bool]:
+    (fidelity, control), _ = line
+    return thoroughness(fidelity), not control
 
 
 def _measured_with(fidelity: Fidelity) -> Fidelity:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from searchitect.records import Score, Trial, Verdict, candidates, goals, losses
-from searchitect.report import accounts, figures, plain, tables, words
+from searchitect.report import accounts, figures, plain, rivals, tables, words
 from searchitect.report.snapshot import Snapshot, read
 
 COLUMNS = 80
@@ -26,6 +26,7 @@ def render(snapshot: Snapshot) -> str:
     blocks = [
         [*_wrap(f"{snapshot.name}: {told.headline}"), *(part for s in told.sentences for part in _wrap(s))],
         _verdict(snapshot.verdict) if snapshot.verdict else [],
+        [part for text in rivals.lines(snapshot) for part in _wrap(text)],
         _facts([(label, text) for label, text in words.setup_facts(snapshot) if label in SHOWN]),
         _facts(words.winner_facts(snapshot)),
         _best_trials(snapshot),

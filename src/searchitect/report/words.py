@@ -172,6 +172,7 @@ def setup_facts(snapshot: Snapshot) -> list[Fact]:
         ("Space", _space_words(space)),
         ("Strategy", line(strategy.get("name") or "", 80) + (f" ({options})" if options else "")),
         ("Why this strategy", line(strategy.get("why") or "", 400)),
+        ("Control", _control_words(meta)),
         ("Data", _data_words(data)),
         ("Split", _split_words(mapping(data.get("splits")))),
         ("Budget", _budget_words(meta)),
@@ -182,6 +183,12 @@ def setup_facts(snapshot: Snapshot) -> list[Fact]:
         *(("Note on the data", line(note, 300)) for note in items(data.get("notes"))[:10]),
     ]
     return [(label, words) for label, words in facts if words]
+
+
+def _control_words(meta: dict[str, Any]) -> str:
+    name = line(mapping(meta.get("settings")).get("control") or "", 40)
+    what = "time" if meta.get("budget_seconds") else "trials"
+    return f"{name} search beside it, with half of the {what}" * bool(name)
 
 
 def _space_words(space: dict[str, Any]) -> str:
