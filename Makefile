@@ -4,7 +4,9 @@ BIN := .venv/bin
 # Tests that look at the clock: nothing may run beside them.
 CLOCKED := tests/faults tests/executors tests/cli/test_cli_runs.py
 
-.PHONY: demo test setup lint fast bench clean
+DATA ?= data
+
+.PHONY: demo test setup lint fast bench results clean
 
 demo: setup
 	$(BIN)/searchitect search --data digits --budget 3m
@@ -25,6 +27,9 @@ fast: setup
 
 bench: setup
 	$(BIN)/python benchmarks/engine.py
+
+results: setup
+	$(BIN)/python benchmarks/results.py --data $(DATA)
 
 setup: .venv/installed
 
