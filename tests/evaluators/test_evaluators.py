@@ -302,3 +302,21 @@ def test_the_description_changes_with_recipe_data_and_code():
     functions = [FunctionEvaluator(small_space(), f, "a").describe() for f in (by_hand, lambda model, trial: 1.0)]
     assert functions[0] != functions[1]
     assert msgspec.json.encode(base)
+
+
+def test_a_task_may_change_the_recipe_and_the_networks_dropout():
+    evaluator = trained()
+    space = evaluator.space
+    with_dropout = next(a for a in map(space.sample, range(50)) if "Dropout" in a.decisions.values())
+    task = Task(0, with_dropout.decisions, seed=11, epochs=2)
+
+    def loss(**recipe):
+        return evaluator.run(msgspec.structs.replace(task, recipe=recipe), Recorder()).metrics["loss"]
+
+    usual = loss()
+    assert loss(lr=evaluator.recipe.lr) == usual, "the same value changes nothing"
+    assert len({usual, loss(lr=0.03), loss(augment=["mixup"]), loss(dropout=0.7), loss(label_smoothing=0.2)}) == 5
+    assert loss(dropout=0.2) == usual, "the rate that the layer has already"
+    with pytest.raises(UsageError, match="lr=-1"):
+        loss(lr=-1.0)
+    assert evaluator.recipe == Recipe(batch_size=32), "the next task has the usual recipe again"

@@ -21,11 +21,11 @@ def trial(number, origin, draw, seconds=60.0, value=0.5):
 TRIALS = [trial(0, "enqueued", -1, 1e6), trial(1, "sample", 0), trial(2, CONTROL, 1, value=0.7), trial(3, "mutate", 2)]
 TUNED = {
     "comparisons": {"control": verdict(), "untuned": verdict("cannot tell", "cannot tell: 0.1 points (-1 to 1)")},
-    "recipes": {"winner": {"lr": 0.02, "augment": ["crop", "flip"]}, "baseline": {}},
+    "recipes": {"winner": {"lr": 0.02, "augment": ["crop", "flip"], "epochs": 0.6}, "baseline": {}},
     "tuning": {
         "winner": [
             {"recipe": {}, "validation": [0.8, 0.82]},
-            {"recipe": {"lr": 0.02, "augment": ["crop", "flip"]}, "validation": [0.84, 0.86]},
+            {"recipe": {"lr": 0.02, "augment": ["crop", "flip"], "epochs": 0.6}, "validation": [0.84, 0.86]},
         ],
         "baseline": [{"recipe": {}, "validation": [0.8]}, {"recipe": {"lr": 0.1}, "validation": [0.7]}],
     },
@@ -45,7 +45,8 @@ def test_each_comparison_has_its_sentence_its_figure_and_what_was_spent():
     assert "Random search" in control.figure
     assert tuning.sentences == (
         "Cannot tell: 0.1 points (-1 to 1).",
-        "2 recipes tried for the winner by validation alone: augment crop+flip, lr 0.02 (85.00 % instead of 81.00 %).",
+        "2 recipes tried for the winner by validation alone: augment crop+flip, 60% of the epochs, lr 0.02 "
+        "(85.00 % instead of 81.00 %).",
         "2 recipes tried for the baseline by validation alone: the usual one stays.",
     )
 

@@ -72,7 +72,7 @@ def _tuning(snapshot: Snapshot) -> tuple[str, ...]:
         usual = _mean(tried[0])
         best = next((_mean(row) for row in tried if row.get("recipe") == recipe), None)
         metric = _metric(snapshot)
-        taken = ", ".join(f"{line(k, 40)} {_value(v)}" for k, v in sorted(recipe.items()))
+        taken = ", ".join(words for k, v in sorted(recipe.items()) if (words := _changed(k, v)))
         words = f"{plural(len(tried), 'recipe')} tried for the {line(side, 20)} by validation alone: "
         if recipe and usual is not None and best is not None:
             told.append(f"{words}{taken} ({show_metric(metric, best)} instead of {show_metric(metric, usual)}).")
@@ -89,6 +89,14 @@ def _mean(row: Mapping[str, Any]) -> float | None:
 def _metric(snapshot: Snapshot) -> str:
     verdict: Verdict | None = snapshot.verdict
     return verdict.metric if verdict else ""
+
+
+def _changed(name: Any, value: Any) -> str:
+    """ "lr 0.02"; "epochs" is a share, 1 for all of them."""
+    if name == "epochs":
+        share = finite(value)
+        return "" if share is None or share >= 1 else f"{share:.0%} of the epochs"
+    return f"{line(name, 40).replace('_', ' ')} {_value(value)}"
 
 
 def _value(value: Any) -> str:
