@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from searchitect.checking import check
     from searchitect.errors import SearchitectError
+    from searchitect.estimators import SearchClassifier, SearchRegressor
     from searchitect.manual import Manual
     from searchitect.nets import build
     from searchitect.settings import Settings
@@ -33,11 +34,14 @@ if TYPE_CHECKING:
         subset,
     )
     from searchitect.spaces import load_space
+    from searchitect.spaces.around import space_around
     from searchitect.strategies import Strategy
     from searchitect.study import Study, resume, search
 
 _HOMES = {
     "SearchitectError": "errors",
+    "SearchClassifier": "estimators",
+    "SearchRegressor": "estimators",
     "Manual": "manual",
     "build": "nets",
     "check": "checking",
@@ -58,6 +62,7 @@ _HOMES = {
     "Study": "study",
     "resume": "study",
     "search": "study",
+    "space_around": "spaces.around",
 }
 
 __version__ = "0.1.0"
@@ -66,6 +71,8 @@ __all__ = [
     "OUTPUTS",
     "Architecture",
     "Manual",
+    "SearchClassifier",
+    "SearchRegressor",
     "SearchitectError",
     "Settings",
     "Space",
@@ -83,6 +90,7 @@ __all__ = [
     "repeat",
     "resume",
     "search",
+    "space_around",
     "subset",
 ]
 

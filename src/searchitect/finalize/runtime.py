@@ -12,6 +12,7 @@ import json
 import struct
 import sys
 import warnings
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -196,13 +197,19 @@ def _features(column: dict[str, Any], cell: Any) -> list[float]:
 
 
 def _number(cell: Any, name: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
+    """A number, one with a decimal comma, or a date as days since the beginning of 1970."""
+    if hasattr(cell, "isoformat"):
+        cell = cell.isoformat()
+    for read in (float, lambda text: float(text.replace(",", ".")), _days):
         try:
-            return float(cell.replace(",", "."))  # a decimal comma
+            return read(cell)
         except ValueError:
-            raise ValueError(f"column {name!r} holds {cell!r}, which is not a number") from None
+            continue
+    raise ValueError(f"column {name!r} holds {cell!r}, which is neither a number nor a date such as 2024-03-31")
+
+
+def _days(text: str) -> float:
+    return (datetime.fromisoformat(text).replace(tzinfo=None) - datetime(1970, 1, 1)) / timedelta(days=1)
 
 
 def _read_rows(path: Path) -> Any:

@@ -1,10 +1,16 @@
-"""Columns of text, numbers and gaps: CSV files and DataFrames become a `Table`."""
+"""Columns of text, numbers, dates and gaps: CSV files and DataFrames become a `Table`.
+
+A date is a number, the days since the beginning of 1970: what is later is larger. What a model should know of weekdays
+or months is a column of the user's own.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +20,10 @@ from searchitect.errors import DataError, UsageError
 from searchitect.training.table import Table
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+_ISO = re.compile(r"\d{4}-\d\d-\d\d")
+_MICROSECONDS = 86_400e6  # of a day
 MOSTLY = 0.9  # a column with at least this share of numbers is numeric, and the rest are mistakes
-_HINTS = {"M": "turn dates into numbers first", "m": "turn durations into numbers first",
-          "c": "split complex numbers into two columns"}  # fmt: skip
+_HINTS = {"c": "split complex numbers into two columns"}  # fmt: skip
 
 
 def read_csv(
@@ -117,7 +124,7 @@ def _text_column(values: Sequence[str], where: str, comma: bool, lines: Sequence
     if len(words) <= (1 - MOSTLY) * (~gaps).sum():
         raise DataError(f"{where} holds numbers, but {str(texts[words[0]])!r} in line {lines[words[0]]} "
                         f"({len(words):,} such cells); correct or empty them")  # fmt: skip
-    return np.where(gaps, "", texts)
+    return _dates(np.where(gaps, "", texts))
 
 
 def frame_table(frame: Any, what: str) -> Table:
@@ -132,19 +139,48 @@ def frame_table(frame: Any, what: str) -> Table:
 
 def _frame_column(name: str, column: Any, what: str) -> np.ndarray:
     kind = getattr(column.dtype, "kind", "O")
+    if kind == "M":
+        return _days(column.dt.tz_localize(None) if column.dt.tz is not None else column)
+    if kind == "m":
+        return np.asarray(column.dt.total_seconds().to_numpy(dtype=np.float64))
     if kind in "biuf":
         return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
     if kind in _HINTS:
         raise DataError(f"{what}: column {name!r} has dtype {column.dtype}; {_HINTS[kind]}")
     gaps = column.isna().to_numpy()
     cells = column.astype(object).tolist()
+    if not gaps.all() and all(gap or isinstance(v, date) for v, gap in zip(cells, gaps, strict=True)):
+        return np.array([np.nan if gap else days(str(v)) for v, gap in zip(cells, gaps, strict=True)])
     kinds = {"text" if isinstance(v, str) else "numbers" if isinstance(v, (int, float, np.number)) else
              type(v).__name__ for v, gap in zip(cells, gaps, strict=True) if not gap}  # fmt: skip
     if len(kinds) > 1 or not kinds <= {"text", "numbers"}:
         raise DataError(f"{what}: column {name!r} mixes {', '.join(sorted(kinds))}; use one type")
     if kinds == {"numbers"} and str(column.dtype) == "object":
         return np.array([np.nan if gap else float(v) for v, gap in zip(cells, gaps, strict=True)])
-    return np.array(["" if gap else str(v) for v, gap in zip(cells, gaps, strict=True)], dtype=str)
+    return _dates(np.array(["" if gap else str(v) for v, gap in zip(cells, gaps, strict=True)], dtype=str))
+
+
+def _days(column: Any) -> np.ndarray:
+    """A column of dates as days since the beginning of 1970, NaN for missing."""
+    found = column.to_numpy(dtype="datetime64[us]")
+    return np.where(np.isnat(found), np.nan, found.astype(np.int64) / _MICROSECONDS)
+
+
+def days(text: str) -> float:
+    """Days from the beginning of 1970 to an ISO date or time, whose zone is left out; NaN for any other text."""
+    try:
+        return (datetime.fromisoformat(text).replace(tzinfo=None) - datetime(1970, 1, 1)) / timedelta(days=1)
+    except ValueError:
+        return np.nan
+
+
+def _dates(texts: np.ndarray) -> np.ndarray:
+    """Text ("" for missing) as it is, or as days where each cell is a date such as 2024-03-31 or 2024-03-31 12:30."""
+    filled = [t for t in texts.tolist() if t]
+    if not filled or not all(_ISO.match(t) for t in filled):
+        return texts
+    found = np.array([days(t) if t else np.nan for t in texts.tolist()])
+    return texts if np.isnan(found).sum() > len(texts) - len(filled) else found
 
 
 def _join(names: Sequence[str], columns: Sequence[np.ndarray], rows: int) -> Table:

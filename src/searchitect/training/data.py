@@ -46,8 +46,8 @@ class RawData:
 
     `test` is a test part that was given apart (same form as x and y), else None. `classes` are the labels as
     text, in the order of the class numbers. `names` are the column names of a table. `groups` (N,) numbers what must
-    not be torn apart by a split (None: rows are independent); `ordered` rows are in the order of time. `weights` (N,) are
-    how much each row counts in the loss of a training (None: all the same).
+    not be torn apart by a split (None: rows are independent); `ordered` rows are in the order of time. `weights` (N,)
+    are how much each row counts in the loss of a training (None: all the same).
     """
 
     x: Features
@@ -120,8 +120,8 @@ def load(
     reading of X (see the module). `missing` says what happens to empty cells of a table: "error" is usual
     for arrays, "impute" for CSV files and DataFrames. `limit_train` keeps that many rows, stratified.
     `groups` is a column (which is then no feature) or one value a row: rows of one group stay on one side of
-    every split. `ordered`: rows are in the order of time, the latest are held out. `weights`: one number a row, how much
-    it counts in the loss of a training; figures on validation and test rows count all rows alike.
+    every split. `ordered`: rows are in the order of time, the latest are held out. `weights`: one number a row, how
+    much it counts in the loss of a training; figures on validation and test rows count all rows alike.
 
     Raises DataError when the data cannot be used as they are, and UsageError for a wrong option.
     """
