@@ -1,7 +1,7 @@
 """Evaluators turn (architecture, fidelity, seed) into named numbers, inside a worker.
 
 `train` trains with the project's own loop, `function` calls the user's, `inherited` takes weights from a supernet,
-`table` looks up what others measured.
+`table` looks up what others measured, `zero_cost` scores the untrained network.
 An evaluator is sent to the workers once; then only small plain payloads and results cross. Test rows are never
 inside an evaluator.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from searchitect.evaluators.inherited import InheritedEvaluator
     from searchitect.evaluators.table import TableEvaluator
     from searchitect.evaluators.train import TrainEvaluator
+    from searchitect.evaluators.zero_cost import ZeroCostEvaluator
 
 __all__ = [
     "Evaluator",
@@ -26,6 +27,7 @@ __all__ = [
     "LiveTrial",
     "TableEvaluator",
     "TrainEvaluator",
+    "ZeroCostEvaluator",
 ]
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "LiveTrial": "function",
     "TableEvaluator": "table",
     "InheritedEvaluator": "inherited",
+    "ZeroCostEvaluator": "zero_cost",
 }
 
 

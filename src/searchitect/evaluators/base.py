@@ -107,7 +107,7 @@ class Evaluator(ABC):
     would: it becomes part of the key under which results are reused.
     """
 
-    kind: Literal["train", "function", "table", "inherited"]
+    kind: Literal["train", "function", "table", "inherited", "zero_cost"]
 
     @abstractmethod
     def run(self, task: Task, live: Live) -> Outcome:
