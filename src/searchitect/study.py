@@ -67,13 +67,22 @@ def search(
     return _start(folder, prepared, Announcer(observer or Observer()), began, list(enqueue))
 
 
-def plan(settings: Settings, space: Any = None, data: Any = None) -> dict[str, Any]:
-    """What `search` would do, as plain data; nothing is written or trained."""
+def plan(settings: Settings, space: Any = None, data: Any = None, probe: bool = False) -> dict[str, Any]:
+    """What `search` would do, as plain data; nothing is written.
+
+    probe: train two networks for some seconds and say what budgets would buy ("forecasts"; where our own training
+    measures; not for strategies that share weights, whose epochs are those of a supernet).
+    """
     from searchitect.opening import facts
     from searchitect.preparing import Given, prepare
 
     prepared = prepare(settings, Given(space, data))
-    return facts(prepared, Path(settings.path) if settings.path else free_folder(settings.name))
+    found = facts(prepared, Path(settings.path) if settings.path else free_folder(settings.name))
+    if probe and prepared.data is not None:
+        from searchitect.forecasting import forecasts
+
+        found["forecasts"] = [msgspec.to_builtins(f) for f in forecasts(prepared, found["strategy"]["name"])]
+    return found
 
 
 def resume(

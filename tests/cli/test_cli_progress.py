@@ -215,3 +215,11 @@ def test_the_stream_is_standard_output_unless_that_is_for_programs(capsys):
     out, err = capsys.readouterr()
     assert out == "note: for people\n"
     assert err == "note: beside the JSON\n"
+
+
+def test_what_budgets_buy_is_said_in_words():
+    few = {"seconds": 180.0, "trials": 34, "epochs": 1, "data": 0.5, "final_epochs": 7, "finalize": 69.0, "most": False}
+    whole = few | {"seconds": 3_600.0, "trials": 16, "epochs": 30, "data": 1.0, "most": True}
+    text = " ".join("\n".join(phrases.plan_lines({"forecasts": [few, whole, {"seconds": 3}]})).split())
+    assert "3 min: about 34 trials of 1 epoch on 50% of the rows, then 1 min 9 s for the final comparison" in text
+    assert "1 h: all 16 architectures of 30 epochs, then" in text

@@ -51,7 +51,7 @@ def calls(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setattr(study, "search", record("search"))
     monkeypatch.setattr(study, "resume", record("resume"))
-    monkeypatch.setattr(study, "plan", lambda chosen: made.append(("plan", (), {"settings": chosen})) or PLAN)
+    monkeypatch.setattr(study, "plan", lambda chosen, probe: made.append(("plan", (), {"settings": chosen})) or PLAN)
     return made
 
 
@@ -118,6 +118,7 @@ def test_a_dry_run_only_plans(calls):
     assert [kind for kind, _, _ in calls] == ["plan"]
     assert "15,625 networks" in result.stdout
     assert result.exit_code == 0
+    assert json.loads(run("search", *DIGITS, "--dry-run", "--json").stdout) == PLAN
 
 
 def test_json_is_alone_on_standard_output(calls):

@@ -34,8 +34,22 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         ("workers", _workers(plan)),
         ("folder", line(plan.get("path") or "", 200)),
     ]
+    rows += [("buys" if not i else "", _buys(mapping(f))) for i, f in enumerate(items(plan.get("forecasts")))]
     notes = [("note", line(n)) for n in items(mapping(plan.get("data")).get("notes"))[:5]]
     return [f"search {line(plan.get('name') or '', 60)}".rstrip(), *labelled([r for r in rows + notes if r[1]])]
+
+
+def _buys(found: Mapping[str, Any]) -> str:
+    """ "10 min: about 50 trials of 3 epochs, then 2 min for the final comparison with 8 epochs" """
+    numbers = ("seconds", "trials", "epochs", "data", "final_epochs", "finalize")
+    if not all(isinstance(found.get(name), (int, float)) for name in numbers):
+        return ""
+    share = f" on {found['data']:.0%} of the rows" if found["data"] < 1 else ""
+    count = f"all {found['trials']:,} architectures" if found.get("most") else f"about {plural(found['trials'], 'trial')}"
+    return (
+        f"{show_duration(found['seconds'])}: {count} of {plural(found['epochs'], 'epoch')}{share}, then "
+        f"{show_duration(found['finalize'])} for the final comparison with {plural(found['final_epochs'], 'epoch')}"
+    )
 
 
 def _data(data: Mapping[str, Any]) -> str:

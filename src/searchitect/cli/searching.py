@@ -35,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 @click.command(cls=Command)
 @settings_options
 @click.option("--config", metavar="FILE.toml", help="Read options from a file; see `searchitect init`.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and what budgets would buy, and stop.")
 @json_option
 def search(config: str | None, dry_run: bool, json: bool, **options: Any) -> int:
     """Search for a network, retrain the best, compare it with a baseline and write a report.
@@ -62,7 +62,11 @@ def search(config: str | None, dry_run: bool, json: bool, **options: Any) -> int
 
     with progress.observer(quiet=loudness() < 0, to_errors=json) as screen:
         if dry_run:
-            screen.plan(study.plan(chosen))
+            would = study.plan(chosen, probe=chosen.strategy not in METHODS)
+            if json:
+                click.echo(as_json(would))
+            else:
+                screen.plan(would)
             return 0
         found = study.search(settings=chosen, observer=screen)
     return outcome(found.summary(), screen.signal, json)

@@ -1,0 +1,50 @@
+"""What a budget buys, before it is spent."""
+
+import pytest
+from torch import nn
+
+from searchitect import Settings, study
+from searchitect.forecasting import buys
+from searchitect.preparing import Given, prepare
+from searchitect.space import OUTPUTS, Space, lazy, one_of
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    return prepare(Settings(data="digits", budget="10m", workers=2, executor="processes"), Given())
+
+
+def test_trials_and_final_comparison_fill_the_budget(prepared):
+    found = buys(prepared, "random", 600.0, 5.0, candidate=0.5, baseline=0.5)
+    used = found.trials * (0.5 * found.epochs * found.data + 0.1) / 2
+    assert 5.0 + used + found.finalize == pytest.approx(600.0, abs=10)
+    assert found.epochs <= found.final_epochs <= prepared.full_epochs
+
+
+def test_more_time_never_buys_less(prepared):
+    few, many = (buys(prepared, "random", seconds, 5.0, 2.0, 2.0) for seconds in (300.0, 3_000.0))
+    assert few.epochs * few.data < many.epochs
+    assert few.trials <= many.trials
+    assert few.finalize < many.finalize
+
+
+def test_what_is_asked_for_beside_the_search_costs_trials(prepared):
+    more = prepare(Settings(data="digits", budget="10m", workers=2, tune=0.2, control="random"), Given())
+    plain, tuned = (buys(p, "random", 600.0, 5.0, 1.0, 1.0) for p in (prepared, more))
+    assert tuned.finalize > plain.finalize
+    assert tuned.trials * tuned.epochs < plain.trials * plain.epochs
+
+
+def test_a_small_space_is_tried_whole():
+    layers = lazy(nn)
+    small = Space(layers.Sequential(layers.Flatten(), layers.LazyLinear(one_of(4, 8)), layers.LazyLinear(OUTPUTS)))
+    few = prepare(Settings(data="digits", budget="10m"), Given(space=small))
+    found = buys(few, "exhaustive", 600.0, 5.0, 0.1, 0.1)
+    assert (found.trials, found.most) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_plan_with_probes_names_the_users_own_budget_first():
+    found = study.plan(Settings(data="digits", budget="90s", executor="serial"), probe=True)["forecasts"]
+    assert [f["seconds"] for f in found] == [90.0, 600.0, 3_600.0, 28_800.0]
+    assert all(f["trials"] > 0 for f in found)
