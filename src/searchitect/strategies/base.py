@@ -35,6 +35,8 @@ class Setting(NamedTuple):
     `feasible` says without building whether an architecture can be built and keeps the limits known
     beforehand (None: all can); proposals must be feasible.
     `start` are architectures to propose before all others, in this order (`check_start` has looked at them).
+    `score` says without training how promising each is, larger for better, NaN where there is no score (None: nobody
+    computes scores). Same architecture, same score, also when a study is replayed.
     """
 
     space: Space
@@ -43,6 +45,7 @@ class Setting(NamedTuple):
     fidelity: Fidelity = Fidelity()
     feasible: Callable[[Architecture], bool] | None = None
     start: tuple[Architecture, ...] = ()
+    score: Callable[[Sequence[Architecture]], Sequence[float]] | None = None
 
 
 class Member(NamedTuple):
