@@ -210,7 +210,7 @@ def test_idx_damaged(tmp_path):
 
 def test_folder_of_something_else(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"neither idx files .* nor CIFAR-10 .*found: notes.txt"):
+    with pytest.raises(DataError, match=r"folders of images .* idx files .* nor CIFAR-10 .*found: notes.txt"):
         load(tmp_path)
     with pytest.raises(DataError, match=r"notes.txt: files are read as .npz"):
         load(tmp_path / "notes.txt")

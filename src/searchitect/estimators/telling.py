@@ -15,7 +15,7 @@ from searchitect.report import plain
 EVERY = 5.0  # seconds between two lines where a line cannot be rewritten
 WIDTH = 79
 NOT_COMPARED = "on validation rows; not compared with a baseline on test rows"
-PHASES = {"probe": "measuring", "search": "searching", "finalize": "comparing"}
+PHASES = {"search": "searching", "finalize": "comparing"}
 
 
 class Teller(Observer):
@@ -80,7 +80,7 @@ class Teller(Observer):
             best = "best " + ", ".join(f"{name} {plain.show_metric(name, v)}" for name, v in shown if v is not None)
         tried = f"{progress.done} tried" if progress.done else ""
         failed = f"{progress.failed} failed" if progress.failed else ""
-        phase = PHASES.get(progress.phase, progress.phase)
+        phase = "" if progress.phase == "probe" else PHASES.get(progress.phase, progress.phase)  # its text says it
         return " · ".join(part for part in (phase, left or more, best, tried, failed, progress.text) if part)
 
     def _line(self, text: str) -> None:

@@ -14,8 +14,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from searchitect.errors import DataError, UsageError
+from searchitect.training import collected
 from searchitect.training.arrange import memory_bytes
 from searchitect.training.columns import read_csv, read_csv_features
+from searchitect.training.pictures import has_images, read_images
 from searchitect.training.table import Table
 
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
@@ -43,7 +45,12 @@ class Found:
 
 def read(source: Any, target: str | None = None, groups: str | None = None) -> Found:
     """Open a source (see `data.load`). Raises DataError with what was looked for and what was found."""
+    if isinstance(source, str) and source.startswith(collected.OPENML):
+        source = _joined(*collected.read_openml(source.removeprefix(collected.OPENML), target))
+        target = str(source.columns[-1])
     path = Path(source).expanduser() if isinstance(source, (str, Path)) and source not in BUNDLED else None
+    if path is not None and path.suffix in (".parquet", ".pq"):
+        source, path = _parquet(path), None
     frame = hasattr(source, "dtypes") and hasattr(source, "columns")
     if groups is not None and not frame and (path is None or path.suffix not in (".csv", ".tsv")):
         raise UsageError(f"groups={groups!r} names a column, which only a CSV file or a DataFrame has; give one number "
@@ -59,9 +66,15 @@ def read(source: Any, target: str | None = None, groups: str | None = None) -> F
         if isinstance(y, str):
             raise DataError(f"the second part of the pair is the text {y!r}; for a column name use target={y!r}")
         return Found(x, y, tabular=hasattr(x, "dtypes") and hasattr(x, "columns"))
+    if collected.is_hugging_face(source):
+        return _hugging_face(source, target)
+    if collected.is_collection(source):
+        x, y = collected.read_rows(source)
+        return Found(x, y, notes=[f"{type(source).__name__}: each row was read once"])
     raise DataError(
         f"data of type {type(source).__name__} are not understood; give a pair (X, y), a DataFrame with target=, "
-        f"a file (.npz, .csv, .bin), a folder of idx or CIFAR-10 files, or one of {', '.join(BUNDLED)}"
+        "a Dataset of pairs, a file (.npz, .csv, .parquet, .bin), a folder of images, idx or CIFAR-10 files, or one "
+        f"of {', '.join(BUNDLED)}"
     )
 
 
@@ -77,6 +90,8 @@ def read_x(source: Any) -> Any:
             if len(keys) != 1:
                 raise DataError(f"{path.name} has the keys {', '.join(arrays)}; expected one x")
             return arrays[keys[0]]
+        if path.suffix in (".parquet", ".pq"):
+            return _parquet(path)
     elif not isinstance(source, (str, tuple)):
         return source
     return read(source).x
@@ -118,7 +133,39 @@ def _file(path: Path, target: str | None, groups: str | None) -> Found:
         return Found(x, y, classes=_CIFAR_CLASSES, layout="NCHW")
     if "-ubyte" in path.name:
         return _folder(path.parent)
-    raise DataError(f"{path.name}: files are read as .npz, .csv, .tsv, .bin (CIFAR-10) or idx, not {path.suffix!r}")
+    raise DataError(
+        f"{path.name}: files are read as .npz, .csv, .tsv, .parquet, .bin (CIFAR-10) or idx, not {path.suffix!r}"
+    )
+
+
+def _joined(x: Any, y: Any) -> Any:
+    """Features and the target, as the last column, in one frame."""
+    return x.assign(**{str(y.name): y})
+
+
+def _parquet(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist")
+    try:
+        import pandas
+
+        return pandas.read_parquet(path)
+    except ImportError:
+        raise UsageError(f"{path.name} needs pandas and pyarrow: pip install 'searchitect[parquet]'") from None
+    except Exception as error:  # pyarrow has many ways to say "damaged"
+        raise DataError(f"{path.name} is no Parquet file that can be read: {error}") from None
+
+
+def _hugging_face(source: Any, target: str | None) -> Found:
+    """One dataset, or the splits train and test of a mapping of them."""
+    if not isinstance(source, dict):
+        x, y, classes = collected.read_hugging_face(source, target)
+        return Found(x, y, classes=classes, tabular=hasattr(x, "columns"))
+    if "train" not in source:
+        raise DataError(f"the splits are {', '.join(source)}; pass the one to learn from")
+    x, y, classes = collected.read_hugging_face(source["train"], target)
+    apart = collected.read_hugging_face(source["test"], target)[:2] if "test" in source else (None, None)
+    return Found(x, y, apart[0], apart[1], classes=classes, tabular=hasattr(x, "columns"))
 
 
 def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -195,11 +242,15 @@ def _folder(path: Path) -> Found:
         notes = [] if len(batches) == 5 else [f"{path.name}: {len(batches)} of the 5 training batches are there"]
         x, y = (np.concatenate(part) for part in zip(*pairs, strict=True))
         return Found(x, y, x_test, y_test, classes=_CIFAR_CLASSES, layout="NCHW", notes=notes)
+    if has_images(path):
+        parts = read_images(path)
+        return Found(*parts["train"], *parts.get("test", (None, None)))
     train = _idx_pair(path, names, ("train-", ""))
     if train is None:
         shown = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
         raise DataError(
-            f"{path} holds neither idx files (train-images-idx3-ubyte, train-labels-idx1-ubyte, .gz or not) nor "
+            f"{path} holds neither folders of images (one for each class), nor idx files "
+            "(train-images-idx3-ubyte, train-labels-idx1-ubyte, .gz or not), nor "
             f"CIFAR-10 batches (data_batch_1.bin); found: {shown or 'nothing'}"
         )
     x_test, y_test = _idx_pair(path, names, ("t10k-", "test-")) or (None, None)
