@@ -21,6 +21,7 @@ from searchitect.evaluators.base import Outcome, Task
 from searchitect.evaluators.train import BESIDE, load_weights
 from searchitect.executors import Executor, Failed
 from searchitect.finalize import FinalContext, FinalPlan, plan_finals, run_stages
+from searchitect.finalize.explaining import explained
 from searchitect.finalize.items import item_values
 from searchitect.finalize.planning import MOST_SEEDS
 from searchitect.interrupts import Interrupts
@@ -76,6 +77,8 @@ def finalize(
             )  # fmt: skip
         if result.finalised:
             leave_winner(session, executor, result, plan.stage_b_seeds[0])
+            trials = loop.trials.values()
+            session.store.set_meta(explained=explained(context, result, trials, session.prepared.space, session.end))
         else:
             leave_best_so_far(session, loop)
     finally:

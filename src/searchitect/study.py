@@ -216,6 +216,14 @@ class Study:
             found = store.meta.get("verdict")
         return None if found is None else msgspec.convert(found, Verdict)
 
+    def importance(self) -> dict[str, Any]:
+        """What the trials say about each decision: "shares" of the variance (the largest first, each with "low" and
+        "high" over trees), "trials", "explains" (R² on unseen trials), or in "skipped" why there are no shares; empty
+        before the study is finalised."""
+        with self._store() as store:
+            told = store.meta.get("explained") or {}
+        return dict(told.get("importance") or {"skipped": told["skipped"]} if told else {})
+
     def dataframe(self) -> Any:
         """All trials as a pandas DataFrame: one row each, decisions and metrics as columns."""
         try:
