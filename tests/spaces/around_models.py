@@ -158,6 +158,41 @@ class Crossed(nn.Module):
         return self.c(a) + (self.d(a) + self.b(x))
 
 
+class Inception(nn.Module):
+    """Several kernels side by side, one BatchNorm over all of them, the mean over the map."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.pool = nn.Conv2d(3, 16, 3, padding=1), nn.MaxPool2d(3, 1, 1)
+        self.branches = nn.ModuleList(nn.Conv2d(16, 8, k, padding=k // 2) for k in (1, 3, 5))
+        self.norm, self.head = nn.BatchNorm2d(40), nn.Linear(40, 7)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        x = torch.cat([branch(x) for branch in self.branches] + [self.pool(x)], 1)
+        return self.head(F.gelu(self.norm(x)).mean([2, 3]))
+
+
+class Maps(nn.Module):
+    """A map out of a map, over a transposed convolution that is kept as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(8, 16, 3, 2, 1), nn.ConvTranspose2d(16, 8, 2, 2)
+        self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(16, 4, 3, padding=1)
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        return self.last(torch.cat((x, self.up(F.relu(self.down(x)))), dim=1))
+
+
+class Two(nn.Module):
+    """Two inputs."""
+
+    def forward(self, x, y):
+        return x + y
+
+
 class Gated(nn.Module):
     """A product of two paths, and a constructor's argument that is forgotten."""
 
@@ -201,5 +236,6 @@ MODELS = {
     "vgg": (vgg, (3, 16, 16)), "mobile": (mobile, (3, 16, 16)), "mlp": (perceptron, (20,)),
     "conv1d": (sequence, (3, 40)), "resnet8": (lambda: ResNet(1), (3, 16, 16)),
     "resnet20": (lambda: ResNet(3), (3, 16, 16)), "transformer": (Transformer, (3, 16, 16)),
+    "inception": (Inception, (3, 8, 8)), "layer": (lambda: nn.Linear(6, 2), (6,)),
     "dense": (Dense, (3, 16, 16)), "encoder": (Encoder, (7, 6)),
 }  # fmt: skip

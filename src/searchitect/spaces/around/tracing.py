@@ -8,7 +8,7 @@ the line.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +103,8 @@ def _steps(model: nn.Module, x: torch.Tensor, opaque: dict[str, str]) -> tuple[l
         graph = tracer.trace(model)
     except Exception as error:  # whatever the user's forward does with a symbol
         raise Stuck(tracer.inside[-1], _why(error), _line(error)) from error
+    if sum(node.op == "placeholder" for node in graph.nodes) != 1:
+        raise Stuck("", "its forward takes more or less than one input")
     values = _Values(fx.GraphModule(tracer.root, graph)).run_on(x)
     made: dict[fx.Node, Step] = {}
     for node in graph.nodes:
@@ -110,13 +112,24 @@ def _steps(model: nn.Module, x: torch.Tensor, opaque: dict[str, str]) -> tuple[l
             (result,) = node.args
             if not isinstance(result, fx.Node) or result not in made:
                 raise Stuck("", "it must return one tensor that depends on its input")
-            return list(dict.fromkeys(made.values())), made[result]
+            return _in_order(made.values()), made[result]
         step = _step(node, made, values, model, opaque)
         if step is not None and _again(step, made):
             raise Stuck(_owner(node), f"{step.source} is used more than once, and copies would not share its weights")
         if step is not None:
             made[node] = step
     raise Stuck("", "it returns nothing")
+
+
+def _in_order(found: Iterable[Step]) -> list[Step]:
+    """Each step once, those between (a call that stands for two layers) before the one that they end in."""
+    order: dict[Step, None] = {}
+    for step in found:
+        way = [step]
+        while len(way[-1].inputs) == 1 and way[-1].inputs[0] not in order:
+            way.append(way[-1].inputs[0])
+        order.update(dict.fromkeys(reversed(way)))
+    return list(order)
 
 
 def _again(step: Step, made: dict[fx.Node, Step]) -> bool:
@@ -129,17 +142,22 @@ class _Values(fx.Interpreter):
     """Runs the steps on real numbers and keeps what each gave."""
 
     def run_on(self, x: torch.Tensor) -> dict[fx.Node, Any]:
-        """The value of each node."""
+        """The value of each node. Raises SpaceError where the network itself fails."""
         self.kept: dict[fx.Node, Any] = {}
-        with torch.no_grad():
-            self.run(x)
+        self.now = ""
+        try:
+            with torch.no_grad():
+                self.run(x)
+        except Exception as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise SpaceError(
+                f"the network fails on the sample, at {self.now!r}: {why}; give one that it takes"
+            ) from error
         return self.kept
 
     def run_node(self, n: fx.Node) -> Any:
-        try:
-            self.kept[n] = super().run_node(n)
-        except Exception as error:
-            raise Stuck("", f"{n.name} fails on the sample: {str(error).splitlines()[0]}") from error
+        self.now = str(n.target) if n.op == "call_module" else n.name
+        self.kept[n] = super().run_node(n)
         return self.kept[n]
 
 
@@ -152,8 +170,6 @@ def _step(
             raise _stuck(node, f"{node.target} gives {type(value).__name__}, not one tensor")
         return None  # a size, which only other calls look at
     if node.op == "placeholder":
-        if made:
-            raise _stuck(node, "its forward takes more than one input")
         return Step("input", "input", [], tuple(value.shape[1:]))
     if node.op == "get_attr":
         return None  # looked at where it is used
@@ -274,6 +290,7 @@ def _owner(node: fx.Node) -> str:
 
 def _stuck(node: fx.Node, reason: str) -> Stuck:
     trace = [text.strip() for text in (node.stack_trace or "").splitlines() if text.strip().startswith("File")]
+    trace = [text for text in trace if "/torch/" not in text and __file__ not in text]
     return Stuck(_owner(node), reason, f" ({_short(trace[-1])})" if trace else "")
 
 

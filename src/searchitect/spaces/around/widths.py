@@ -59,7 +59,7 @@ def widths(steps: list[Step], last: Step) -> dict[Step, Width]:
         found[step] = _after(step, found)
     end = found[last].top()
     makers = end.makers
-    if len(makers) == 1 and not end.fixed and not end.parts and not end.exact:
+    if len(makers) == 1 and len(last.shape) == 1 and not end.fixed and not end.parts and not end.exact:
         end.outputs = True
     else:
         fix(end, "it is the network's output")

@@ -42,7 +42,7 @@ def space_around(
     naming the line or module that stands in the way.
     """
     x = _example(sample)
-    whole = copy.deepcopy(model).cpu().eval()
+    whole = _whole(model)
     order, last = steps(whole, x)
     tree = chain(order, last)
     writer = Writer(widths(order, last), tuple(factors))
@@ -58,9 +58,18 @@ def space_around(
 def with_weights(space: Space, model: nn.Module, sample: torch.Tensor | Sequence[int]) -> nn.Module:
     """The baseline of `space_around(model, sample)` as a network with the model's weights, in evaluation mode."""
     x = _example(sample)
-    whole = copy.deepcopy(model).cpu().eval()
+    whole = _whole(model)
     order, last = steps(whole, x)
     return _carried(space, whole, x, chain(order, last))
+
+
+def _whole(model: nn.Module) -> nn.Module:
+    """A copy on the CPU in evaluation mode; a single layer of torch as a network of one."""
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"space_around takes a finished torch.nn.Module, got {type(model).__name__}")
+    copied = copy.deepcopy(model).cpu().eval()
+    single = type(model).__module__.startswith("torch.nn.") and not isinstance(model, nn.Sequential)
+    return nn.Sequential(copied) if single else copied
 
 
 def _example(sample: torch.Tensor | Sequence[int]) -> torch.Tensor:
@@ -77,7 +86,7 @@ def _carried(space: Space, whole: nn.Module, x: torch.Tensor, tree: Chain) -> nn
     """Layers with weights stand in one order in the tree and in what is built from it."""
     with torch.no_grad():
         outputs = whole(x).shape[-1]
-    network = build(space, Architecture(space.fingerprint, space.baseline), tuple(x.shape[1:]), outputs=outputs).eval()
+    network = build(space, Architecture(space.fingerprint, space.baseline), x, outputs=outputs).eval()
     ours = list(_weighted(network))
     theirs = [step for step in _leaves(tree) if step.table or any(True for _ in _state(step.module))]
     if len(ours) != len(theirs):
