@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from searchitect.errors import NotFiniteError
-from searchitect.scores.quiet import NORMS, Weighted, first, hooked, lent, stored, weights
+from searchitect.scores.quiet import NORMS, Weighted, first, hooked, lent, stored, tensors, weights
 from searchitect.torchseeds import seeded_torch
 
 MIXED = 1e-2  # share of the second input in zen
@@ -40,13 +40,13 @@ def synflow(model: nn.Module, x: Tensor) -> float:
 
 def _flow(model: nn.Module, x: Tensor, kind: torch.dtype) -> float:
     """The sum over weights, computed in this type."""
-    parts = weights(model)
-    norms = [m for m in model.modules() if isinstance(m, NORMS)]
-    idle = {id(t) for m in norms for t in (*m.parameters(), *m.buffers())}
-    with lent(model, training=False), stored(model):
-        for tensor in (*model.parameters(), *model.buffers()):
-            if tensor.is_floating_point() and id(tensor) not in idle:
-                tensor.data = tensor.data.abs().to(kind)
+    modules = list(model.modules())
+    norms = [m for m in modules if isinstance(m, NORMS)]
+    used = [t for t in tensors(m for m in modules if not isinstance(m, NORMS)) if t.is_floating_point()]
+    parts = [p for p in used if isinstance(p, nn.Parameter) and p.dim() >= 2 and p.requires_grad]
+    with lent(model, training=False), stored(used):
+        for tensor in used:
+            tensor.data = tensor.data.abs().to(kind)
         try:
             for norm in norms:
                 norm.__dict__["forward"] = _same
@@ -80,7 +80,13 @@ def zen(model: nn.Module, x: Tensor, seed: int) -> float:
     spread: list[float] = []
     handles = [end.register_forward_pre_hook(lambda _m, args: seen.append(args[0].detach()))]
     handles += [m.register_forward_pre_hook(lambda _m, args: spread.append(_log_spread(args[0]))) for m in norms]
-    with lent(model, training=True), stored(model), hooked(handles), seeded_torch(seed), torch.no_grad():
+    with (
+        lent(model, training=True),
+        stored(tensors(model.modules())),
+        hooked(handles),
+        seeded_torch(seed),
+        torch.no_grad(),
+    ):
         for module in model.modules():
             _normal(module)
         a = torch.randn(min(len(x), ROWS), *x.shape[1:])

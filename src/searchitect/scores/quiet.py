@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -22,38 +22,45 @@ Weighted = (_ConvNd, nn.Linear)
 def weights(model: nn.Module) -> list[nn.Parameter]:
     """The trainable parameters with two or more dimensions, each once: filters, matrices and embeddings. Biases and
     the scales of normalisations are no weights, here and in the papers."""
-    return [p for p in model.parameters() if p.dim() >= 2 and p.requires_grad]
+    found = tensors(model.modules())
+    return [p for p in found if isinstance(p, nn.Parameter) and p.dim() >= 2 and p.requires_grad]
+
+
+def tensors(modules: Iterable[nn.Module]) -> list[Tensor]:
+    """Parameters and buffers that belong to these modules themselves, each once. (One walk over the modules of a small
+    network takes as long as a convolution; `parameters()` and `buffers()` are two.)"""
+    own = (t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None)
+    return list({id(t): t for t in own}.values())
 
 
 @contextmanager
 def lent(model: nn.Module, *, training: bool) -> Iterator[None]:
     """Inside, BatchNorm uses the batch (`training`) without noting its statistics, and dropout lets everything pass."""
-    flags = [(m, m.training) for m in model.modules()]
-    tracked = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+    modules = list(model.modules())
+    flags = [m.training for m in modules]
+    tracked = [m for m in modules if training and isinstance(m, _NormBase) and m.track_running_stats]
     try:
-        model.train(training)
-        for module in model.modules():
-            if isinstance(module, _DropoutNd) or type(module).__name__ == "DropPath":
-                module.training = False
-        if training:
-            for module in tracked:
-                module.track_running_stats = False
+        for module in modules:
+            drops = isinstance(module, _DropoutNd) or type(module).__name__ == "DropPath"
+            module.__dict__["training"] = training and not drops
+        for module in tracked:
+            module.track_running_stats = False
         yield
     finally:
-        for module, flag in flags:
-            module.training = flag
+        for module, flag in zip(modules, flags, strict=True):
+            module.__dict__["training"] = flag
         for module in tracked:
             module.track_running_stats = True
 
 
 @contextmanager
-def stored(model: nn.Module) -> Iterator[None]:
-    """Inside, the data of parameters and buffers may be replaced; afterwards they are the former tensors again."""
-    kept = [(t, t.data) for t in (*model.parameters(), *model.buffers())]
+def stored(found: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, the data of these tensors may be replaced; afterwards they are the former ones again."""
+    kept = [t.data for t in found]
     try:
         yield
     finally:
-        for tensor, data in kept:
+        for tensor, data in zip(found, kept, strict=True):
             tensor.data = data
 
 
