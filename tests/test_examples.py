@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-TRIALS = {"ask_tell": "30", "own_loop": "6", "own_space": "3"}
+TRIALS = {"ask_tell": "30", "classifier": "2", "own_loop": "6", "own_space": "3"}
 
 
 def test_every_example_is_listed():
