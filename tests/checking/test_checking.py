@@ -80,7 +80,7 @@ def test_the_interval_is_that_of_clopper_and_pearson():
 def test_the_share_within_limits_covers_the_truth():
     space = load_space("mlp")
     limits = ["params < 20000"]
-    found = check(space, (30,), outputs=2, limits=limits, samples=400, timed=False)
+    found = check(space, (30,), outputs=2, limits=limits, samples=300, timed=False)
     costs = Costs(space, (30,), 2)
     truth = [costs.of(a).params for a in space.enumerate()]
     kept = sum(p < 20000 for p in truth) / len(truth)
@@ -135,7 +135,7 @@ def test_supernets_are_counted_or_the_reason_is_told():
 
 
 def test_the_same_seed_gives_the_same_answer():
-    first, second = (check(load_space("tcn"), (3, 64), samples=60, timed=False).as_data() for _ in range(2))
+    first, second = (check(load_space("mlp"), (9,), samples=40, timed=False).as_data() for _ in range(2))
     assert first == second
 
 

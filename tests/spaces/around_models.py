@@ -235,7 +235,7 @@ def sequence():
 MODELS = {
     "vgg": (vgg, (3, 16, 16)), "mobile": (mobile, (3, 16, 16)), "mlp": (perceptron, (20,)),
     "conv1d": (sequence, (3, 40)), "resnet8": (lambda: ResNet(1), (3, 16, 16)),
-    "resnet20": (lambda: ResNet(3), (3, 16, 16)), "transformer": (Transformer, (3, 16, 16)),
+    "transformer": (Transformer, (3, 16, 16)),
     "inception": (Inception, (3, 8, 8)), "layer": (lambda: nn.Linear(6, 2), (6,)),
     "dense": (Dense, (3, 16, 16)), "encoder": (Encoder, (7, 6)),
 }  # fmt: skip

@@ -82,14 +82,14 @@ def test_smaller_and_larger_ones_are_there(name):
 
 
 class TestAroundResidual(SpaceContract):
-    shape, outputs, builds = (3, 8, 8), 10, 3
+    shape, outputs, builds, draws, brute = (3, 8, 8), 10, 2, 300, 500
 
     def make(self):
         return space_around(ResNet(1), self.shape)
 
 
 class TestAroundTransformer(SpaceContract):
-    shape, outputs, builds = (3, 16, 16), 10, 3
+    shape, outputs, builds, draws, brute = (3, 16, 16), 10, 2, 300, 500
     targets = {f"{Attention.__module__}.Attention": Attention}  # noqa: RUF012 - as the contract has it
 
     def make(self):

@@ -105,7 +105,7 @@ def _steps(model: nn.Module, x: torch.Tensor, opaque: dict[str, str]) -> tuple[l
         raise Stuck(tracer.inside[-1], _why(error), _line(error)) from error
     if sum(node.op == "placeholder" for node in graph.nodes) != 1:
         raise Stuck("", "its forward takes more or less than one input")
-    values = _Values(fx.GraphModule(tracer.root, graph)).run_on(x)
+    values = _Values(tracer.root, graph=graph).run_on(x)
     made: dict[fx.Node, Step] = {}
     for node in graph.nodes:
         if node.op == "output":
