@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from searchitect.finalize import runtime
 from searchitect.training.columns import days, frame_table, read_csv_features
 
 
@@ -47,3 +48,11 @@ def test_dates_in_a_csv_file(tmp_path):
     table = read_csv_features(path)
     assert table.names == ("when", "word")
     assert np.array_equal(table.numeric[:, 0], [10.0, np.nan, 0.75], equal_nan=True)
+
+
+def test_a_bundle_reads_dates_as_training_did():
+    for cell in ("2024-02-29 06:00", pd.Timestamp("2024-02-29 06:00"), datetime(2024, 2, 29, 6)):
+        assert runtime._number(cell, "when") == days("2024-02-29 06:00")
+    assert runtime._number("1,5", "n") == 1.5
+    with pytest.raises(ValueError, match="'when' holds 'soon', which is neither a number nor a date"):
+        runtime._number("soon", "when")

@@ -120,5 +120,7 @@ def _outcome(summary: Mapping[str, Any]) -> str:
     if verdict.get("sentence"):
         return f"verdict    {verdict['sentence']}"
     best = (summary.get("best") or {}).get("validation") or {}
-    numbers = ", ".join(f"{name} {plain.show_metric(name, value)}" for name, value in list(best.items())[:1])
-    return f"best       {numbers or 'nothing was measured'}, {NOT_COMPARED}"
+    if not best:
+        return "best       nothing: no network was measured"
+    name, value = next(iter(best.items()))
+    return f"best       {name} {plain.show_metric(name, value)} {NOT_COMPARED}"
