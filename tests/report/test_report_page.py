@@ -131,7 +131,7 @@ def test_the_verdict_comes_first_with_its_numbers():
     sections = [a["id"] for a in found.named("section")]
     assert sections == [
         "verdict", "setup", "progress", "learning", "winner", "finalists", "decisions", "trials", "failures", "cost",
-        "reproduce",
+        "checklist", "reproduce",
     ]  # fmt: skip
     picture = found.named("svg")[0]["aria-label"]
     assert picture == ("accuracy on test data: Winner 98.28 % (97.69 to 98.87 %); Baseline 96.94 % (96.11 to 97.77 %)")

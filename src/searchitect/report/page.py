@@ -16,33 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import msgspec
 from markupsafe import Markup
 
 from searchitect.records import goals, thoroughness
-from searchitect.report import accounts, cells, figures, plain, rivals, supernet, tables, words
+from searchitect.report import accounts, cells, checklist, figures, plain, rivals, supernet, tables, why, words
 from searchitect.report.files import write_atomically
+from searchitect.report.grid import Cell, Table
 from searchitect.report.snapshot import Finalist, Snapshot, clock, read
 
 ROWS = 500
 DECISIONS = 12
-
-
-class Cell(msgspec.Struct, frozen=True):
-    """One cell: what is shown, and by what its column is sorted (None: by the text)."""
-
-    text: str
-    sort: float | str | None = None
-    class_: str = ""
-
-
-class Table(msgspec.Struct, frozen=True):
-    """Columns as (name, whether it holds numbers), rows of cells, and the rows' classes."""
-
-    columns: tuple[tuple[str, bool], ...]
-    rows: list[list[Cell]]
-    classes: list[str]
-    sortable: bool = False
 
 
 def write_report(folder: Path | str) -> Path:
@@ -115,6 +98,8 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
         "winner_drawing": plain.clean(snapshot.winner.get("drawing") or "", 20_000),
         "winner_decisions": _decision_facts(snapshot),
         "winner_cells": cells.content(plain.mapping(meta.get("space")).get("json"), _decisions(snapshot)),
+        "why": why.content(snapshot),
+        "checklist": checklist.content(snapshot),
         "finalists": finalist_table(snapshot, snapshot.finalists),
         "control_finalists": finalist_table(snapshot, snapshot.control),
         "trials": trial_table(snapshot, marked),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from searchitect.records import Score, Trial, Verdict, candidates, goals, losses
-from searchitect.report import accounts, figures, plain, rivals, tables, words
+from searchitect.report import accounts, figures, plain, rivals, tables, why, words
 from searchitect.report.snapshot import Snapshot, read
 
 COLUMNS = 80
@@ -29,6 +29,7 @@ def render(snapshot: Snapshot) -> str:
         [part for text in rivals.lines(snapshot) for part in _wrap(text)],
         _facts([(label, text) for label, text in words.setup_facts(snapshot) if label in SHOWN]),
         _facts(words.winner_facts(snapshot)),
+        [part for text in why.lines(snapshot) for part in _wrap(text)],
         _best_trials(snapshot),
         _failures(snapshot),
         _facts([*words.cost_facts(snapshot, accounts.costs(snapshot.trials, snapshot.meta))]),
