@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d, validate_data
 
-from searchitect.errors import DataError, SearchitectError
+from searchitect.errors import DataError
 
 
 @contextmanager
@@ -81,8 +81,3 @@ def text_columns(x: Any) -> list[str]:
     if not is_frame(x):
         return []
     return [str(n) for i, n in enumerate(x.columns) if getattr(x.dtypes.iloc[i], "kind", "O") not in "biuf"]
-
-
-def explained(error: SearchitectError) -> str:
-    """The first line of what went wrong."""
-    return str(error).splitlines()[0]
