@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 from torch import nn
 
-from searchitect.finalize import FinalResult, explaining
+from searchitect import search
+from searchitect.finalize import FinalResult, bundle, explaining
 from searchitect.finalize.explaining import (
     explained,
     gap,
@@ -34,6 +35,7 @@ from searchitect.finalize.importance import (
 from searchitect.finalize.standings import Standing
 from searchitect.records import Fidelity, Measurement, Objective, Proposal, Score, State, Trial, Verdict
 from searchitect.space import OUTPUTS, Space, integer, lazy, one_of, real, repeat
+from searchitect.store import Store
 
 L = lazy(nn)
 FIVE = Fidelity("train", 5)
@@ -375,3 +377,67 @@ def test_costs_are_explained_the_right_way_round():
     assert losses_by_fidelity([trial(0, WINNER, 0.3)], "accuracy", 1.0) == {Fidelity("train", 5): {WINNER: 0.3}}
     assert Objective("accuracy", "max").loss(0.3) == -0.3
     assert losses_by_fidelity([trial(0, WINNER, math.nan), trial(1, WINNER, None)], "accuracy", -1.0) == {}
+
+
+# -- in real studies -------------------------------------------------------------------------------------
+
+TINY = Space(
+    L.Sequential(
+        L.Flatten(), L.LazyLinear(one_of(2, 8, 32, name="width")), one_of(L.ReLU(), L.Tanh(), name="act"),
+        L.Dropout(one_of(0.0, 0.5, name="drop")), L.LazyLinear(OUTPUTS),
+    ),
+    name="tiny",
+)  # fmt: skip
+
+
+def by_rule(model, _trial):
+    """A function whose value depends on the width alone: 1 for the widest."""
+    return {"score": sum(p.numel() for p in model.parameters() if p.dim() == 2) / 3000}
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Leaves out the bundle's check in a fresh interpreter, which takes seconds."""
+    monkeypatch.setattr(bundle, "check_bundle", lambda *_, **__: [])
+
+
+def stored(study):
+    with Store.open(study.path) as store:
+        return store.meta["explained"]
+
+
+def test_a_study_by_a_function_keeps_why_its_winner_won(tmp_path, unchecked):
+    flat = Space(L.Sequential(L.LazyLinear(one_of(*range(2, 60, 2), name="width")),
+                              one_of(L.ReLU(), L.Tanh(), name="act"), L.LazyLinear(OUTPUTS)))  # fmt: skip
+    study = search(flat, evaluate=by_rule, sample=(4,), outputs=2, objectives=["max score"], trials=40,
+                   executor="serial", strategy="random", path=str(tmp_path / "own"))  # fmt: skip
+    found = study.importance()
+    assert found["shares"][0]["name"].endswith("width")
+    assert found["shares"][0]["share"] > 0.9
+    told = stored(study)
+    assert told["metric"] == "score"
+    assert told["gap"]["own_data"] is True
+    assert 0 < told["gap"]["looks"]["trials"] <= 40
+    assert sum(row["neighbours"] for row in told["decisions"]) > 0
+    assert all(row["lost"] is None or row["lost"] >= 0 for row in told["decisions"])  # nothing beats the widest
+    page = (study.path / "report.html").read_text()
+    assert 'id="why"' in page
+    assert 'id="checklist"' in page
+
+
+@pytest.mark.slow
+def test_a_study_by_our_training_keeps_it_too(tmp_path, unchecked):
+    study = search(TINY, data="digits", limit_train=300, trials=8, epochs=2, executor="serial", seeds=3,
+                   control="random", path=str(tmp_path / "digits"))  # fmt: skip
+    assert study.importance()["skipped"].startswith("too few trials to tell")
+    told = stored(study)
+    assert told["gap"]["test"] == study.verdict.winner.mean
+    assert told["gap"]["looks"]["retrainings"] >= 3
+    assert told["agreement"][0]["second"] == "retrained"
+    assert {row["name"] for row in told["decisions"]} <= {d.name for d in TINY.decisions}
+
+
+def test_a_study_that_is_not_finalised_explains_nothing(tmp_path):
+    study = search(TINY, evaluate=by_rule, sample=(4,), outputs=2, objectives=["max score"], trials=2,
+                   executor="serial", finalize=False, path=str(tmp_path / "open"))  # fmt: skip
+    assert study.importance() == {}
