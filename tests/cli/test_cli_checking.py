@@ -34,7 +34,8 @@ def test_a_person_sees_all_of_it(mine):
     result = run(mine + "space", "--sample", "5", "--outputs", "3", "--limit", "macs < 1000")
     assert result.exit_code == 0
     assert all(len(text) <= 80 for text in result.output.splitlines())
-    for part in ("mine\n", "6 networks from 2 decisions", "66.7 % of them", "all 6 networks", "dead      act: no value changes",
+    for part in ("mine\n", "6 networks from 2 decisions", "66.7 % of them", "all 6 networks",
+                 "dead      act: no value changes",
                  "never     0.out_features = 16", "params < 140: kept by 66.7 %", "macs < 1000: kept by 100 %",
                  "parameters for all networks together", "ms a row here", "├─ act: one of"):  # fmt: skip
         assert part in result.output

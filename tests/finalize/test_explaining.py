@@ -366,7 +366,9 @@ def test_all_of_it_is_plain_data_and_nothing_in_it_can_cost_the_result(monkeypat
     assert found["importance"]["shares"][0]["name"] == name(FLAT, "p")
     assert found["importance"]["fidelity"]["epochs"] == 5
     assert len(found["decisions"]) == len(trials[0].architecture.decisions)
-    assert explained(context(), done, trials, FLAT, end=time.monotonic() + 1.6)["skipped"] == "no time was left for it"
+    late = explained(context(), done, trials, FLAT, end=time.monotonic() + 1.6)
+    assert late["importance"] == {"skipped": "no time of the budget was left to work it out"}
+    assert (late["gap"], late["decisions"]) == (found["gap"], found["decisions"])
     monkeypatch.setattr(explaining, "importance", lambda *_, **__: 1 / 0)
     broken = context()
     assert explained(broken, done, trials, FLAT)["skipped"].startswith("it failed: ZeroDivisionError")

@@ -32,7 +32,6 @@ class TestEvolutionBesideRandom(StrategyContract):
         control = make_strategy("random", setting._replace(seed=setting.seed + 1, start=()))
         return Beside(make_strategy("regularized-evolution", setting, {"population": 8}), control, self.timed)
 
-
     def test_start_architectures_come_first_as_draws_like_others(self) -> None:
         """They are the strategy's; the control's proposals come between."""
         space = self.setting().space

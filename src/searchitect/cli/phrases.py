@@ -45,7 +45,8 @@ def _buys(found: Mapping[str, Any]) -> str:
     if not all(isinstance(found.get(name), (int, float)) for name in numbers):
         return ""
     share = f" on {found['data']:.0%} of the rows" if found["data"] < 1 else ""
-    count = f"all {found['trials']:,} architectures" if found.get("most") else f"about {plural(found['trials'], 'trial')}"
+    about = f"about {plural(found['trials'], 'trial')}"
+    count = f"all {found['trials']:,} architectures" if found.get("most") else about
     return (
         f"{show_duration(found['seconds'])}: {count} of {plural(found['epochs'], 'epoch')}{share}, then "
         f"{show_duration(found['finalize'])} for the final comparison with {plural(found['final_epochs'], 'epoch')}"

@@ -125,8 +125,8 @@ def _model_source(writer: Writer, body: str, shape: tuple[int, ...], title: str)
     own = writer.own
     imports = [
         "import argparse", "import csv", "import functools", "import json", "import struct", "import sys",
-        "import warnings", "from datetime import datetime, timedelta", "from pathlib import Path", "from typing import Any",
-        "import torch", "from torch import nn",
+        "import warnings", "from datetime import datetime, timedelta", "from pathlib import Path",
+        "from typing import Any", "import torch", "from torch import nn",
     ]  # fmt: skip
     loader = ""
     if writer.user_targets:

@@ -39,12 +39,10 @@ def explained(
 ) -> dict[str, Any]:
     """What `Study.importance` and the report read: metric, importance, decisions, agreement, gap.
 
-    end: when the budget ends (`time.monotonic`). Where no time is left, or something fails, "skipped" says why: no
-    fault in here may cost the result.
+    end: when the budget ends (`time.monotonic`). Where too little time is left there is no importance; the rest takes
+    milliseconds. Where something fails "skipped" says why: no fault in here may cost the result.
     """
     seconds = SECONDS if end is None else min(SECONDS, end - time.monotonic() - KEPT_BACK)
-    if seconds < LEAST_SECONDS or result.winner is None:
-        return {"skipped": "no time was left for it" if result.winner else "there is no winner"}
     try:
         return _explained(context, result, list(trials), space, time.monotonic() + seconds)
     except Exception as error:
@@ -62,17 +60,18 @@ def _explained(
     told: dict[str, Any] = {
         "metric": metric, "direction": context.direction, "gap": gap(context, result, trials),
         "decisions": winner_decisions(space, winner, groups.get(_joined(winner.proposal.fidelity), {})),
-        "agreement": [], "importance": {"skipped": "no trial was measured"},
+        "agreement": [*search_agreement(result, metric, context.seed), *rung_agreement(groups, context.seed)],
+        "importance": {"skipped": "no trial was measured"},
     }  # fmt: skip
-    fidelity = telling_fidelity(groups)
-    if fidelity is not None:
+    fidelity, seconds = telling_fidelity(groups), end - time.monotonic()
+    if seconds < LEAST_SECONDS:
+        told["importance"] = {"skipped": "no time of the budget was left to work it out"}
+    elif fidelity is not None:
         points = list(groups[fidelity].items())
-        found = importance(space.decisions, points, seed=context.seed, seconds=end - time.monotonic())
+        found = importance(space.decisions, points, seed=context.seed, seconds=seconds)
         told["importance"] = found._asdict() | {
             "fidelity": msgspec.to_builtins(fidelity), "shares": [share._asdict() for share in found.shares],
         }  # fmt: skip
-    if time.monotonic() < end:
-        told["agreement"] = [*search_agreement(result, metric, context.seed), *rung_agreement(groups, context.seed)]
     return told
 
 

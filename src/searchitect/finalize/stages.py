@@ -29,7 +29,6 @@ from searchitect.finalize.planning import FinalPlan
 from searchitect.finalize.reading import compare_runs, read_test
 from searchitect.finalize.standings import Standing, cautious, ranking
 from searchitect.finalize.trainings import Dropped, Interrupted, architecture_of, trained, training
-from searchitect.finalize.tuning import tune
 
 Side = Literal["winner", "baseline", "control", "untuned"]
 
@@ -54,6 +53,8 @@ def run_stages(context: FinalContext, plan: FinalPlan) -> FinalResult:
         ranked = _stage_a(context, plan, result)
         result.seconds["stage_a"] = context.clock() - began
         if plan.tuned:
+            from searchitect.finalize.tuning import tune  # Optuna takes half a second to import
+
             began = context.clock()
             tune(context, plan, result, ranked[0])
             result.seconds["tuning"] = context.clock() - began

@@ -2,8 +2,8 @@
 
 Optuna's TPE (Bergstra et al. 2011) proposes; every recipe is one training with the seed and on the fold of stage A's
 first round, the usual recipe among them. The best `FINAL` that beat it are then trained with the other seeds and folds
-of stage A, and the recipe with the best mean is taken: a single lucky fold decides nothing. The winner's and the
-baseline's tuner have the same number of trainings, the same seeds and the same folds.
+of stage A (three rounds of them at most), and the recipe with the best mean is taken: a single lucky fold decides
+nothing. The winner's and the baseline's tuner have the same number of trainings, the same seeds and the same folds.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from searchitect.finalize.trainings import architecture_of, trained, training
 from searchitect.seeds import derive
 
 FINAL = 2  # recipes that go through all folds
+FOLDS = 3  # of stage A, at most, that they go through
 BATCH = 4  # recipes proposed at once, whatever the number of workers, so that the same seed gives the same recipes
 LEAST = 4  # recipes; fewer are not worth the time
 AUGMENTS = {"image": ("none", "crop", "crop+cutout", "crop+mixup"), "colour": ("none", "crop+flip", "crop+flip+cutout",
@@ -33,7 +34,7 @@ AUGMENTS = {"image": ("none", "crop", "crop+cutout", "crop+mixup"), "colour": ("
 
 def tune(context: FinalContext, plan: FinalPlan, result: FinalResult, winner: Standing) -> None:
     """Fill `result.recipes` and `result.tuning`."""
-    seeds = plan.stage_a_seeds or plan.stage_b_seeds
+    seeds = (plan.stage_a_seeds or plan.stage_b_seeds)[:FOLDS]
     sides: list[tuple[str, tuple[Network, Mapping[str, Any]], int]] = [
         ("winner", architecture_of(winner.trial), winner.trial.number)
     ]
