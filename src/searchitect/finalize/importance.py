@@ -84,7 +84,7 @@ def importance(
     varied = [d for d in decisions if len({a.decisions[d.name] for a, _ in points if d.name in a.decisions}) > 1]
     least = max(LEAST, 2 * len(varied))
     if len(points) < least or not varied:
-        why = f"{len(points)} different architectures were measured alike, and {len(varied)} decisions vary among them"
+        why = f"{len(points)} architectures were measured in one way, and {len(varied)} decisions vary among them"
         return Importance(
             trials=len(points), varied=len(varied), skipped=f"too few trials to tell: {why}; {least} are needed"
         )
