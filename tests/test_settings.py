@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from searchitect import settings
 from searchitect.errors import UsageError
+from searchitect.finalize import tuning
 from searchitect.settings import Settings, command_line, from_mapping, merge, parse_budget, read_toml
 
 
@@ -18,6 +19,10 @@ def test_all_options_have_a_meaning_and_a_usable_example():
         assert len(settings.description(name)) > 15, name
         made = from_mapping({name: settings.example(name)})
         assert getattr(made, name) == settings.example(name)
+
+
+def test_as_few_recipes_may_be_asked_for_as_are_tried():
+    assert settings.FEWEST_RECIPES == tuning.LEAST
 
 
 def test_defaults_are_left_to_the_study():
@@ -73,6 +78,9 @@ def test_whole_seconds_survive_their_text():
         ({"task": "clustering"}, "task = 'clustering': expected classification or regression"),
         ({"executor": "ray"}, "expected serial or processes"),
         ({"recipe": 3}, "recipe = 3: expected names with values"),
+        ({"tune": 0.2}, "tune = 0.2 is a share of the budget, but there is none"),
+        ({"tune": 3}, "or a whole number of recipes for each network, 4 or more"),
+        ({"tune": 4.5}, "or a whole number of recipes"),
         ({"validation": 0.6, "test": 0.5}, "leave nothing to train on"),
         ({"validation": 0}, "validation = 0"),
         ({"time_limit": float("inf")}, "time_limit must be a finite"),

@@ -23,6 +23,7 @@ from searchitect.errors import UsageError
 from searchitect.records import objectives as read_objectives
 
 UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
+FEWEST_RECIPES = 4  # `finalize.tuning.LEAST`
 LARGEST_FILE = 1 << 20  # bytes of a configuration file
 MERGED = ("recipe", "strategy_options")  # tables: later layers add keys instead of replacing the whole
 _BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
@@ -125,8 +126,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"tune = {self.tune:g} is a share of the budget, but there is none: give budget, or a number of "
                 "recipes for each network, for example 10"
             )
-        if self.tune is not None and self.tune > 1 and self.tune != int(self.tune):
-            raise UsageError(f"tune = {self.tune:g}: give a share below 1, or a whole number of recipes")
+        if self.tune is not None and self.tune >= 1 and (self.tune != int(self.tune) or self.tune < FEWEST_RECIPES):
+            raise UsageError(
+                f"tune = {self.tune:g}: give a share of the budget below 1, or a whole number of recipes for each "
+                f"network, {FEWEST_RECIPES} or more"
+            )
         if self.validation + self.test >= 1:
             raise UsageError(
                 f"validation = {self.validation:g} and test = {self.test:g} leave nothing to train on; "

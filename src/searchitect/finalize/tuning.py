@@ -26,8 +26,8 @@ from searchitect.seeds import derive
 
 FINAL = 2  # recipes that go through all folds
 FOLDS = 3  # of stage A, at most, that they go through
-BATCH = 4  # recipes proposed at once, whatever the number of workers, so that the same seed gives the same recipes
 LEAST = 4  # recipes; fewer are not worth the time
+BATCH = 4  # recipes proposed at once, whatever the number of workers, so that the same seed gives the same recipes
 AUGMENTS = {"image": ("none", "crop", "crop+cutout", "crop+mixup"), "colour": ("none", "crop+flip", "crop+flip+cutout",
             "crop+flip+mixup")}  # fmt: skip
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from searchitect.space import Architecture
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, score
 from searchitect.training import checkpoint as disk
+from searchitect.training.layout import lay_out, may_be_last
 from searchitect.training.own import Own
 from searchitect.training.split import held_out
 
@@ -65,10 +66,10 @@ class SupernetSearch:
         if cls.mixes:
             net.require_mixable()
         self.net = net.to(start.device)
-        # channels_last is faster, but torch 2.13 crashes in the backward pass of gates that see a part of the channels
-        self.image = len(start.sample) == 3 and not self.partial
+        # a gate that sees a part of the channels may have fewer than is safe (`training.layout`)
+        self.image = len(start.sample) == 3 and not self.partial and may_be_last(self.net)
         if self.image:
-            _layout(self.net)
+            lay_out(self.net, last=True)
         own = Own(start.loss, start.step).checked()
         self.loss: Loss = own.loss or _usual_loss(self.data, start.recipe)
         self.optimizer = torch.optim.SGD(
@@ -326,10 +327,6 @@ def _usual_loss(data: TrainData, recipe: Recipe) -> Loss:
     if data.task == "classification":
         return lambda outputs, y: F.cross_entropy(outputs, y, label_smoothing=recipe.label_smoothing)
     return lambda outputs, y: F.mse_loss(outputs.reshape(len(y), -1), y)
-
-
-def _layout(net: nn.Module) -> None:
-    cast(Any, net).to(memory_format=torch.channels_last)
 
 
 def _look(numbers: Mapping[str, float]) -> guard.Look:

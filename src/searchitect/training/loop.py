@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import torch
@@ -25,6 +25,7 @@ from searchitect.seeds import derive
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import checkpoint as disk
 from searchitect.training.augment import augment
+from searchitect.training.layout import lay_out, may_be_last
 from searchitect.training.meters import DEFAULT, check_metrics, predict, score
 from searchitect.training.own import Own
 from searchitect.training.recipe import Recipe, make_optimizer, rate
@@ -134,7 +135,7 @@ def fit(
     _check_weights(model)
     model.eval()
     if run.image_layout:
-        _layout(model, torch.contiguous_format)
+        lay_out(model, last=False)
     last = run.curve[run.best_epoch - 1] if run.best else run.curve[-1] if run.curve else {}
     done = {k: v for k, v in last.items() if k in run.metrics or (data.x_eval is None and k == "train_loss")}
     whole = sum(float(c["epoch"]).is_integer() for c in run.curve)
@@ -157,21 +158,16 @@ def _begin(
     names = tuple(DEFAULT[data.task] if metrics is None else metrics)
     check_metrics(names, data.task, data.outputs)
     model.to(device)
-    convolutions = any(isinstance(m, nn.Conv2d) for m in model.modules())
-    last = recipe.channels_last == "auto" and data.x.ndim == 4 and convolutions
+    last = recipe.channels_last == "auto" and data.x.ndim == 4 and may_be_last(model)
     data = data.to(device)
     if last:
-        _layout(model, torch.channels_last)
+        lay_out(model, last=True)
     regular = Regular(model, more[0], recipe.drop_path, recipe.auxiliary)
     regular.prepare(data.x[:2], data.outputs, derive(seed, "auxiliary"))
     return _Run(
         model, data, recipe, make_optimizer(regular.whole, recipe), epochs, horizon, seed, names, device, math.inf,
         lambda: False, recipe.augmentations(data.sample, horizon), last, regular, more[1].checked(),
     )  # fmt: skip
-
-
-def _layout(model: nn.Module, layout: torch.memory_format) -> None:
-    cast(Any, model).to(memory_format=layout)  # the stubs of torch lack this form
 
 
 def _train(
