@@ -18,6 +18,7 @@ from searchitect.errors import ArchitectureError, UsageError
 from searchitect.evaluators import Evaluator, FunctionEvaluator, TrainEvaluator
 from searchitect.nets import Costs
 from searchitect.records import COST_METRICS, Objective, goals, objectives
+from searchitect.scores import check_names
 from searchitect.settings import Settings
 from searchitect.sharing import METHODS
 from searchitect.space import Architecture, Space
@@ -99,6 +100,13 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
             f"control={settings.control!r}: {settings.strategy} shares weights, so that its trials and those of a "
             "random search cost different things; run a second study with strategy='random' and the same budget"
         )
+    if settings.screen is not None:
+        check_names([settings.screen])
+        if given.evaluate is not None or settings.strategy in METHODS:
+            raise UsageError(
+                f"screen={settings.screen!r} scores networks before our own training of single networks: leave it out "
+                "with evaluate= and with strategies that share weights"
+            )
     if given.evaluate is not None:
         if settings.tune is not None:
             raise UsageError("tune= changes the recipe of our own training; with evaluate= yours is used: leave it out")

@@ -36,6 +36,7 @@ from searchitect.preparing import Prepared
 from searchitect.probing import seconds_per_epoch
 from searchitect.records import Fidelity, State, Trial, goals, losses, thoroughness
 from searchitect.reuse import Reuse
+from searchitect.screening import judged, screened
 from searchitect.seeds import derive
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy, strategy_class
@@ -128,6 +129,7 @@ class Session:
                         stopped = passes.search(loop)
                 self.note_seconds(search=self.elapsed)
                 self.store.set_meta(stopped=stopped)
+                judged(loop.strategy, self.store)
                 if interrupts() or not self.settings.finalize or loop.incumbent is None:
                     leave_best_so_far(self, loop)
                 else:
@@ -209,7 +211,11 @@ class Session:
         setting = Setting(
             prepared.space, prepared.objectives, settings.seed, self._fidelity(fidelities), feasible, prepared.start
         )  # fmt: skip
-        strategy = make_strategy(name, setting, options)
+        if settings.screen:
+            expected = settings.trials or self._full_trials()
+            strategy = screened(prepared, self.store, name, options, setting, expected)
+        else:
+            strategy = make_strategy(name, setting, options)
         if settings.control:
             control = make_strategy(settings.control, setting._replace(seed=derive(settings.seed, "control"), start=()))
             strategy = Beside(strategy, control, timed=self.end is not None)

@@ -71,6 +71,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     strategy: Annotated[Word, _about("how to search (see `searchitect strategies`)")] = "auto"
     strategy_options: Annotated[dict[str, Any], _about(
         "options of the strategy by name", {"population": 20})] = {}
+    screen: Annotated[Word | None, _about(
+        "score of untrained networks by which the first ones to train are chosen out of many, such as synflow or "
+        "params; switched off where it does not rank (see docs/cost.md)", "synflow")] = None
     control: Annotated[Literal["random"] | None, _about(
         "a search beside the strategy that gets half of the time (or trials), to tell what the strategy was worth",
         "random")] = None

@@ -254,12 +254,28 @@ def cost_facts(snapshot: Snapshot, costs: Costs) -> list[Fact]:
     if costs.lost:
         facts.append(("Of it lost in failed trials", show_duration(costs.lost)))
     facts.append(("Reuse of equals", saved if costs.reused else "none"))
+    facts += [("Screening", told)] if (told := _screening_words(mapping(snapshot.meta.get("screen")))) else []
     sessions = whole(snapshot.meta.get("sessions"))
     if sessions is not None and sessions > 1:
         facts.append(("Sessions", f"{sessions:,} (the time between them does not count)"))
     if costs.epochs:
         facts.append(("Epochs trained", f"{costs.epochs:,}"))
     return facts
+
+
+def _screening_words(screen: dict[str, Any]) -> str:
+    """What a score of untrained networks chose, and whether it ranked."""
+    scored, trained, n = (whole(screen.get(k)) for k in ("scored", "trained", "n"))
+    if scored is None or trained is None:
+        return ""
+    words = f"{line(screen.get('score') or '', 30)} of {scored:,} untrained networks chose the first {trained} to train"
+    rho, low, high = (finite(screen.get(k)) for k in ("rho", "low", "high"))
+    if not n or rho is None:
+        return words
+    if low is None or low <= -1:
+        return f"{words}; {n} measured that it did not choose are too few to judge it"
+    words += f"; rank correlation with training {rho:.2f} ({low:.2f} to {high:.2f}) on {n} that it did not choose"
+    return words + ("" if screen.get("on") else ": it was switched off")
 
 
 def winner_facts(snapshot: Snapshot) -> list[Fact]:
