@@ -231,3 +231,9 @@ def test_own_functions_are_not_said_to_be_known():
     found = answers(snapshot(own, many(10)))
     for practice in ("One training pipeline for all that is compared", "One protocol of evaluation", "Never selected on test data"):  # fmt: skip # noqa: E501
         assert found[practice][0] == "partly"
+
+
+def test_a_study_that_does_not_say_how_many_cores_there_were():
+    known = finished_meta()
+    known["environment"] = {k: v for k, v in known["environment"].items() if k != "cores"}
+    assert "best practice" in page.render(snapshot(known, [])).lower()

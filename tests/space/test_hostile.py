@@ -110,7 +110,7 @@ def test_hostile_space_is_refused_in_a_second(case):
     assert len(str(caught.value)) < 600
 
 
-def test_all_hostile_spaces_together_are_refused_quickly():
+def test_all_hostile_spaces_together_are_refused_quickly(fresh_heap):
     slowest = 0.0
     for text in HOSTILE.values():
         started = time.process_time()

@@ -573,7 +573,7 @@ class TestSalvage:
             salvage(tmp_path, tmp_path / "new")
 
 
-def test_large_studies_open_fast(tmp_path):
+def test_large_studies_open_fast(tmp_path, fresh_heap):
     """Processor time, so that other load does not matter: 5,000 trials in half a second at most."""
     with Store.create(tmp_path / "s", {}) as store, store.transaction():
         drive(store, 0, 5000)

@@ -107,7 +107,7 @@ def _machine(snapshot: Snapshot) -> Answer:
     known = dict(words.environment_facts(snapshot))
     parts = [f"{name} {known[name]}" for name in ("searchitect", "python", "torch") if name in known]
     parts += [known[name] for name in ("cpu", "gpu") if name in known]
-    parts += [f"{known['cores']} cores"] * ("cores" in known)
+    parts += [f"{known['cores']} cores"] if "cores" in known else []
     return ("yes", ", ".join(parts)) if len(parts) > 1 else ("no", "the study does not say")
 
 
