@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Tests that look at the clock: nothing may run beside them.
-CLOCKED := tests/faults tests/executors tests/cli/test_cli_runs.py
+CLOCKED := tests/faults/test_fault_speed.py tests/faults/test_fault_signals.py tests/executors tests/cli/test_cli_runs.py
 
 DATA ?= data
 
