@@ -64,6 +64,7 @@ def test_a_network_without_a_score_has_none(tmp_path, monkeypatch):
         (value,) = scores([WIDE.sample(0)])
         assert math.isnan(value)
         assert math.isnan(Scores(prepared, store, "params").known[WIDE.sample(0)])
+        assert store.notes("scores")[0].body["without"] == {"RuntimeError: no": 1}
 
 
 @pytest.mark.parametrize(

@@ -31,18 +31,17 @@ from searchitect.observer import Announcer, Progress
 from searchitect.records import Objective, Trial, candidates, goals, losses, thoroughness
 from searchitect.space import Architecture
 from searchitect.tasks import run_tasks
+from searchitect.timeplan import tuning_seconds
 from searchitect.training import predict, score
 from searchitect.training import prepare as tensors_of
 
 if TYPE_CHECKING:
     from searchitect.session import Session
-    from searchitect.settings import Settings
 
 # Kept for writing and checking the bundle, and for the report. Measured with nine busy processes on two cores: 3 s for
 # the bundle, 2.5 of them to import torch in the interpreter that checks it (1.2 s of computing), 1 s for the report.
 BUNDLE_SECONDS = budget.REPORT_SECONDS
 FINALISTS = budget.FINALISTS
-MOST_TUNING = 0.3  # of the budget, where the number of recipes is given
 MOST_RECIPES = 60  # for each network, where a share of the budget is given
 
 
@@ -97,7 +96,7 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
     beside = finalists(loop.trials.values(), prepared.objectives, control=True) if settings.control else []
     left = _left(session)
     if left is not None:
-        left = max(1.0, left - tuning_seconds(session))
+        left = max(1.0, left - _tuning_seconds(session))
 
     def costs(trial: Trial) -> float:
         inherited = trial.proposal.fidelity.kind == "inherited"
@@ -142,22 +141,9 @@ def most_epochs(session: Session, fidelities: budget.Fidelities) -> int:
     return fidelities.final_epochs if fixed else max(fidelities.final_epochs, session.prepared.full_epochs)
 
 
-def more_finals(settings: Settings) -> budget.More:
-    """What the final comparison has beside winner and baseline."""
-    return budget.More(settings.control is not None, settings.tune is not None)
-
-
-def tuning_seconds(session: Session) -> float:
-    """Wall seconds of a budget that are kept for tuning; 0 without a budget."""
-    settings = session.settings
-    total = settings.budget_seconds
-    if settings.tune is None or total is None or not settings.finalize:
-        return 0.0
-    if settings.tune < 1:
-        return settings.tune * total
-    epochs = session.prepared.full_epochs if settings.epochs is None else settings.epochs
-    each = (session.candidate_epoch + session.baseline_epoch) * epochs / session.prepared.workers
-    return min(settings.tune * each, MOST_TUNING * total)
+def _tuning_seconds(session: Session) -> float:
+    total = session.settings.budget_seconds
+    return tuning_seconds(session.prepared, total, session.candidate_epoch, session.baseline_epoch)
 
 
 def _recipes(tune: float | None) -> int:
@@ -308,7 +294,7 @@ def _trained_context(
         held_out=len(evaluator.validation) / len(evaluator.train),
         same_network=lambda a, b: _same(session, a.architecture, b.architecture),
         usual_recipe=msgspec.to_builtins(evaluator.recipe) | {"task": raw.task}, sample=data.sample,
-        tuning_seconds=tuning_seconds(session) or None,
+        tuning_seconds=_tuning_seconds(session) or None,
     )  # fmt: skip
 
 

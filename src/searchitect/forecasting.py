@@ -10,12 +10,9 @@ from pathlib import Path
 import msgspec
 
 from searchitect import budget
-from searchitect.executors import Executor, make
-from searchitect.finalizing import more_finals
 from searchitect.preparing import Prepared
 from searchitect.probing import seconds_per_epoch
-from searchitect.settings import Settings
-from searchitect.strategies import strategy_class
+from searchitect.timeplan import shared_out
 
 USUAL = (600.0, 3_600.0, 28_800.0)  # seconds: 10 minutes, an hour, a night
 
@@ -39,7 +36,7 @@ def forecasts(prepared: Prepared, strategy: str, budgets: Sequence[float] = ()) 
     Only where our own training measures. Raises StudyFailedError when nothing can be trained at all.
     """
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, _executor(prepared, Path(folder)) as executor:
+    with tempfile.TemporaryDirectory() as folder, prepared.executor(Path(folder)) as executor:
         executor.start(prepared.evaluator)
         candidate, baseline = seconds_per_epoch(prepared, executor, lambda: False)
     spent = time.monotonic() - began
@@ -52,31 +49,11 @@ def buys(
     prepared: Prepared, strategy: str, seconds: float, spent: float, candidate: float, baseline: float
 ) -> Forecast:
     """What `seconds` buy where probing took `spent`, and an epoch of a typical network and of the baseline as given."""
-    settings = prepared.settings
-    tuning = settings.tune * seconds if settings.tune is not None and settings.tune < 1 and settings.finalize else 0.0
-    trials = budget.PAUSING_TRIALS if strategy_class(strategy).pauses else budget.TRIALS
-    found = budget.choose(
-        seconds - tuning, spent, candidate, baseline, prepared.full_epochs, prepared.workers, _seeds(settings),
-        settings.epochs, trials, more_finals(settings),
-    )  # fmt: skip
-    reserve = found.reserve + tuning
+    found = shared_out(prepared, strategy, seconds, spent, candidate, baseline)
     each = candidate * found.epochs * found.data + budget.START_SECONDS
-    count = int((seconds - spent - reserve) * prepared.workers / each)
+    count = int((seconds - spent - found.reserve) * prepared.workers / each)
     size = prepared.space.size
     most = not size.continuous and size.finite <= count
     return Forecast(
-        seconds, size.finite if most else count, found.epochs, found.data, found.final_epochs, reserve, most
-    )  # fmt: skip
-
-
-def _seeds(settings: Settings) -> int:
-    return settings.seeds if settings.finalize else 0
-
-
-def _executor(prepared: Prepared, folder: Path) -> Executor:
-    if prepared.settings.executor == "serial":
-        return make("serial", folder=folder)
-    return make(
-        "processes", workers=prepared.workers, threads=prepared.threads, memory_mb=prepared.settings.memory_mb,
-        folder=folder, devices=(prepared.device,),
+        seconds, size.finite if most else count, found.epochs, found.data, found.final_epochs, found.reserve, most
     )  # fmt: skip

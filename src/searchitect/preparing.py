@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from torch import nn
 from searchitect.budget import usual_epochs
 from searchitect.errors import ArchitectureError, UsageError
 from searchitect.evaluators import Evaluator, FunctionEvaluator, TrainEvaluator
+from searchitect.executors import Executor, make
 from searchitect.nets import Costs
 from searchitect.records import COST_METRICS, Objective, goals, objectives
 from searchitect.scores import check_names
@@ -77,6 +79,15 @@ class Prepared:
         if self.costs is None:
             return self.space.allows(architecture)
         return self.costs.feasible(architecture, self._limits)
+
+    def executor(self, folder: Path) -> Executor:
+        """Where trials run; `folder` is for the workers' logs."""
+        if self.settings.executor == "serial":
+            return make("serial", folder=folder)
+        return make(
+            "processes", workers=self.workers, threads=self.threads, memory_mb=self.settings.memory_mb, folder=folder,
+            devices=(self.device,),
+        )  # fmt: skip
 
     @property
     def _limits(self) -> list[Objective]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from searchitect.errors import SearchitectError, TrialError
+from searchitect.errors import SearchitectError
 from searchitect.evaluators import TrainEvaluator
 from searchitect.evaluators.base import Task
 from searchitect.evaluators.zero_cost import ZeroCostEvaluator
@@ -55,6 +56,7 @@ class Scores:
         self.prepared, self.store, self.name = prepared, store, name
         self.evaluator = ZeroCostEvaluator(prepared.evaluator, [name])
         self.known: dict[Architecture, float] = {}
+        self.reasons: Counter[str] = Counter()
         for note in store.notes("scores"):
             for decisions, value in note.body["scores"]:
                 self.known[prepared.space.architecture(decisions)] = float(value)
@@ -62,17 +64,20 @@ class Scores:
     def __call__(self, architectures: Sequence[Architecture]) -> list[float]:
         fresh = [a for a in dict.fromkeys(architectures) if a not in self.known]
         if fresh:
-            self.known.update((a, self._score(a)) for a in fresh)
+            self.reasons.clear()
+            self.known.update((a, self.score(a)) for a in fresh)
             rows = [[dict(a.decisions), jsonable(self.known[a])] for a in fresh]
-            self.store.note("scores", {"score": self.name, "scores": rows})
+            self.store.note("scores", {"score": self.name, "scores": rows, "without": dict(self.reasons)})
         return [self.known[a] for a in architectures]
 
-    def _score(self, architecture: Architecture) -> float:
+    def score(self, architecture: Architecture) -> float:
+        """One score, computed now; why there is none goes into the study's notes, once for each reason."""
         seed = derive(self.prepared.settings.seed, "scores")
         task = Task(-1, dict(architecture.decisions), seed, 0)
         try:
             return self.evaluator.run(task, Alone(self.prepared.device)).metrics[self.name]
-        except (SearchitectError, TrialError, RuntimeError):
+        except (SearchitectError, RuntimeError) as error:  # RuntimeError is torch's, of a network that cannot run
+            self.reasons[f"{type(error).__name__}: {error}"[:200]] += 1
             return math.nan
 
 
@@ -104,7 +109,7 @@ def _count(prepared: Prepared, scores: Scores, trained: int) -> int:
     took = []
     for number in range(PROBED):
         began = time.monotonic()
-        scores._score(prepared.space.sample(number))
+        scores.score(prepared.space.sample(number))
         took.append(time.monotonic() - began)
     return max(LEAST, min(MOST, int(SHARE * budget / max(min(took[1:]), 1e-4))))
 

@@ -16,14 +16,12 @@ import msgspec
 from searchitect import budget
 from searchitect.evaluators import Evaluator
 from searchitect.evaluators.base import Rival, Task
-from searchitect.executors import Executor, make
+from searchitect.executors import Executor
 from searchitect.finalizing import (
     epoch_seconds,
     finalists,
     finalize,
-    more_finals,
     most_epochs,
-    tuning_seconds,
 )
 from searchitect.interrupts import Interrupts
 from searchitect.keeping import began, state_path, weights_path
@@ -39,8 +37,9 @@ from searchitect.reuse import Reuse
 from searchitect.screening import judged, screened
 from searchitect.seeds import derive
 from searchitect.store import Store
-from searchitect.strategies import Setting, make_strategy, strategy_class
+from searchitect.strategies import Setting, make_strategy
 from searchitect.strategies.control import Beside
+from searchitect.timeplan import final_seeds, full_trials, more_finals, shared_out, tuning_seconds
 
 CHECKPOINT_FROM = 20.0  # seconds of a trial; shorter ones are repeated, not continued, after an interruption
 MEASURED_BY_CLOCK = {"latency_ms", "seconds"}  # equal functions may differ in these
@@ -113,7 +112,7 @@ class Session:
         for leftover in self.checkpoints.glob(".*"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
         try:
-            with Interrupts(self.observer.message) as interrupts, self._executor() as executor:
+            with Interrupts(self.observer.message) as interrupts, self.prepared.executor(self.folder) as executor:
                 executor.start(self._evaluator())
                 passes = None if self.method is None else Passes(self, executor, interrupts, self.method)
                 fidelities = self._fidelities(executor, interrupts)
@@ -149,15 +148,6 @@ class Session:
         """Seconds that are left for the search; None without a budget."""
         return None if self.end is None else max(self.end - fidelities.reserve - time.monotonic(), 0.0)
 
-    def _executor(self) -> Executor:
-        prepared, settings = self.prepared, self.settings
-        if settings.executor == "serial":
-            return make("serial", folder=self.folder)
-        return make(
-            "processes", workers=prepared.workers, threads=prepared.threads, memory_mb=settings.memory_mb,
-            folder=self.folder, devices=(prepared.device,),
-        )  # fmt: skip
-
     def _fidelities(self, executor: Executor, interrupts: Interrupts) -> budget.Fidelities | None:
         """Epochs in the search and in the end. With a budget they follow from probe trainings: an event,
         stored once and never recomputed. None when a signal cut the probes short: they say nothing then."""
@@ -175,28 +165,14 @@ class Session:
             self.candidate_epoch, self.baseline_epoch = seconds_per_epoch(prepared, executor, interrupts)
             if interrupts():
                 return None
-            tuning = tuning_seconds(self)
-            found = budget.choose(
-                total - tuning, self.elapsed, self.candidate_epoch, self.baseline_epoch, prepared.full_epochs,
-                prepared.workers, self._final_seeds(), None if self.method else settings.epochs, self._full_trials(),
-                more_finals(settings),
-            )  # fmt: skip
-            found = msgspec.structs.replace(found, reserve=found.reserve + tuning)
+            strategy = None if self.method else str(self.store.meta["strategy"]["name"])
+            found = shared_out(prepared, strategy, total, self.elapsed, self.candidate_epoch, self.baseline_epoch)
         evaluator = dict(self.store.meta["evaluator"]) | {"epochs": found.epochs}
         self.store.set_meta(
             fidelities=msgspec.to_builtins(found), baseline_epoch=self.baseline_epoch,
             candidate_epoch=self.candidate_epoch, evaluator=evaluator,
         )  # fmt: skip
         return found
-
-    def _final_seeds(self) -> int:
-        """Trainings of each finalist after the search; nothing needs to be kept back for none."""
-        return self.settings.seeds if self.settings.finalize else 0
-
-    def _full_trials(self) -> int:
-        """How many full trainings a search by this strategy should be able to afford."""
-        pauses = self.method is None and strategy_class(self.store.meta["strategy"]["name"]).pauses
-        return budget.PAUSING_TRIALS if pauses else budget.TRIALS
 
     # -- search --------------------------------------------------------------------------------------
 
@@ -212,7 +188,7 @@ class Session:
             prepared.space, prepared.objectives, settings.seed, self._fidelity(fidelities), feasible, prepared.start
         )  # fmt: skip
         if settings.screen:
-            expected = settings.trials or self._full_trials()
+            expected = settings.trials or full_trials(str(self.store.meta["strategy"]["name"]))
             strategy = screened(prepared, self.store, name, options, setting, expected)
         else:
             strategy = make_strategy(name, setting, options)
@@ -292,10 +268,10 @@ class Session:
         top = top[: budget.FINALISTS]
         per_epoch = [epoch_seconds(trial) for trial in top if trial.state is State.DONE]
         baseline, least = self.baseline_epoch or max(per_epoch), fidelities.final_epochs
-        tuning = tuning_seconds(self)
+        tuning = tuning_seconds(self.prepared, self.settings.budget_seconds, self.candidate_epoch, self.baseline_epoch)
         most = budget.FINAL_SHARE * ((self.settings.budget_seconds or 0.0) - tuning)
         reserve_for = partial(
-            budget.reserve_for, per_epoch, baseline, workers=self.prepared.workers, seeds=self._final_seeds(),
+            budget.reserve_for, per_epoch, baseline, workers=self.prepared.workers, seeds=final_seeds(self.settings),
             finalists=len(per_epoch), more=more_finals(self.settings),
         )  # fmt: skip
         longest = next((e for e in range(most_epochs(self, fidelities), least, -1) if reserve_for(e) <= most), least)

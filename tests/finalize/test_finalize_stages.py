@@ -292,14 +292,18 @@ def test_what_a_slow_stage_a_leaves_to_stage_b():
     limited = plan(seconds_left=100.0)
     three, six = limited.stage_b_seeds, limited.alone_seeds
     assert limited.stage_seconds == (5.0, 3.0)
-    assert limited.in_time(5.0, 3.0, alone=False) == (three, 1.0)
-    assert limited.in_time(2.0, 3.0, alone=False) == (three, 1.0), "a quick stage A promises nothing"
-    assert limited.in_time(10.0, 3.0, alone=False) == (three, 0.5), "half as fast: half the epochs"
-    assert limited.in_time(5.0, 3.0, alone=True) == (six, 1.0)
-    assert limited.in_time(7.5, 3.0, alone=True) == (six[:4], 1.0), "additional seeds go first"
-    assert limited.in_time(20.0, 3.0, alone=True) == (three, 0.5)
-    assert limited.in_time(20.0, None, alone=False) == (three, 1.0)
-    assert plan(count=1).in_time(0.0, None, alone=False) == (plan().stage_b_seeds, 1.0)
+    assert limited.in_time(5.0, 3.0) == (three, 1.0)
+    assert limited.in_time(2.0, 3.0) == (three, 1.0), "a quick stage A promises nothing"
+    assert limited.in_time(10.0, 3.0) == (three, 0.5), "half as fast: half the epochs"
+    assert limited.in_time(5.0, 3.0, 1) == (six, 1.0)
+    assert limited.in_time(7.5, 3.0, 1) == (six[:4], 1.0), "additional seeds go first"
+    assert limited.in_time(20.0, 3.0, 1) == (three, 0.5)
+    assert limited.in_time(20.0, None) == (three, 1.0)
+    assert plan(count=1).in_time(0.0, None) == (plan().stage_b_seeds, 1.0)
+    tuned = plan(seconds_left=100.0, tuned=5)
+    expected = tuned.stage_seconds[1]
+    assert tuned.in_time(5.0, expected * 2 / 3)[1] == pytest.approx(2 / 3), "three networks in the time of two"
+    assert tuned.in_time(5.0, expected * 2 / 3, 2) == (tuned.stage_b_seeds, 1.0), "nothing was tuned"
 
 
 def test_short_of_time_after_stage_a(tmp_path):

@@ -10,7 +10,7 @@ from searchitect.records import Measurement, State, Trial, objectives
 from searchitect.seeds import derive
 from searchitect.space import Layer, Space, one_of
 from searchitect.strategies import Setting, Strategy
-from searchitect.strategies.screened import CONTROL, ENOUGH, Screened, agreement
+from searchitect.strategies.screened import ENOUGH, UNCHOSEN, Screened, agreement
 from searchitect.testing.strategy import StrategyContract, toy_value
 
 SPACE = Space(Layer("toy.Net", {f"n{i}": one_of(0, 1, 2, 3, name=f"n{i}") for i in range(6)}))
@@ -56,12 +56,12 @@ class TestScreenedEvolution(StrategyContract):
 def test_the_best_scored_come_first_with_one_in_three_drawn_at_random():
     strategy = made()
     values = [worth(p.architecture) for p in played(strategy, 45)]
-    chosen = [v for i, v in enumerate(values) if i % CONTROL != CONTROL - 1]
+    chosen = [v for i, v in enumerate(values) if i % UNCHOSEN != UNCHOSEN - 1]
     assert chosen == sorted(chosen, reverse=True)
     assert chosen[0] == max(strategy.known.values())
-    controls = values[CONTROL - 1 :: CONTROL]
-    assert len(controls) == 15
-    assert min(chosen) >= max(controls)
+    unchosen = values[UNCHOSEN - 1 :: UNCHOSEN]
+    assert len(unchosen) == 15
+    assert min(chosen) >= max(unchosen)
 
 
 def test_later_proposals_score_at_least_as_well_as_half_of_the_scored():
@@ -73,14 +73,14 @@ def test_later_proposals_score_at_least_as_well_as_half_of_the_scored():
     assert strategy.threshold == pytest.approx(np.median(scored), abs=1.0)
 
 
-def test_a_score_that_ranks_backwards_is_switched_off_after_twelve_controls():
+def test_a_score_that_ranks_backwards_is_switched_off_after_twelve_unchosen_ones():
     strategy = made(lambda a: -worth(a))
     proposals = played(strategy, 90)
     assert not strategy.on
     assert strategy.agreement.rho == pytest.approx(-1.0)
     assert len(strategy.pairs) == ENOUGH
-    assert {p.origin for p in proposals[: CONTROL * ENOUGH]} == {"screen"}
-    after = [worth(p.architecture) for p in proposals[CONTROL * ENOUGH :]]
+    assert {p.origin for p in proposals[: UNCHOSEN * ENOUGH]} == {"screen"}
+    after = [worth(p.architecture) for p in proposals[UNCHOSEN * ENOUGH :]]
     assert np.mean(after) == pytest.approx(9.0, abs=1.5)  # as random ones: six times 1.5
 
 

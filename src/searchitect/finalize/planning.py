@@ -36,19 +36,20 @@ class FinalPlan:
     control: tuple[Trial, ...] = ()
     tuned: int = 0
 
-    def in_time(self, took: float, left: float | None, alone: bool) -> tuple[tuple[int, ...], float]:
+    def in_time(self, took: float, left: float | None, networks: int = 0) -> tuple[tuple[int, ...], float]:
         """Seeds of stage B, and the share of its epochs that there is time for.
 
         took: seconds of stage A. Where it was slower than expected, so will stage B be: one network alone gets fewer
-        additional seeds, then the trainings get shorter. left: seconds from now, None for no limit.
+        additional seeds, then the trainings get shorter. left: seconds from now, None for no limit. networks: how many
+        will really be trained (a baseline that there is not counts, as it cost the plan nothing); 0 for all.
         """
         expected_a, expected_b = self.stage_seconds
         pace = max(1.0, took / expected_a) if expected_a > 0 else 1.0
-        seeds, usual = (self.alone_seeds if alone else self.stage_b_seeds), len(self.stage_b_seeds)
+        seeds, usual = (self.alone_seeds if networks == 1 else self.stage_b_seeds), len(self.stage_b_seeds)
         if left is None:
             return seeds, 1.0
-        networks = 2 + bool(self.control) + bool(self.tuned)
-        each = expected_b * pace / usual * ((networks - 1) / networks if alone else 1)
+        planned = 2 + bool(self.control) + bool(self.tuned)
+        each = expected_b * pace / usual * (networks or planned) / planned
         count = min(max(int(left / each), usual), len(seeds)) if each > 0 else len(seeds)
         return seeds[:count], min(1.0, max(left, 0.0) / max(each * count, 1e-9))
 

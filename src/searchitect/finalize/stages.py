@@ -118,7 +118,9 @@ def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, ranked
     for place, standing in enumerate(ranked):
         same = context.baseline is not None and context.is_baseline(standing.trial)
         result.epochs = min(standing.epochs or plan.epochs, plan.epochs)
-        seeds, share = plan.in_time(result.seconds["stage_a"], context.left(), same)
+        contestants = _contestants(context, result, standing, place, same)
+        networks = len(contestants) + (context.baseline is None)
+        seeds, share = plan.in_time(result.seconds["stage_a"], context.left(), networks)
         if share < 0.9:
             short = max(1, round(result.epochs * share))
             result.notes.append(
@@ -130,7 +132,7 @@ def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, ranked
         recipe = {"recipe": dict(result.recipes["winner"])} if result.recipes.get("winner") else {}
         chosen = {"trial": standing.trial.number, "decisions": dict(standing.trial.architecture.decisions)}
         context.note("winner", {**chosen, "epochs": result.epochs, "validation": list(standing.validation)} | recipe)
-        failed = _train_finals(context, seeds, result, _contestants(context, result, standing, place, same))
+        failed = _train_finals(context, seeds, result, contestants)
         why = failed.get("winner" if same else "baseline")
         if why and "baseline" not in result.runs:
             result.no_baseline = f"the baseline failed when it was trained: {why}"

@@ -16,8 +16,8 @@ from searchitect.space import Architecture
 from searchitect.strategies import strategy_class
 from searchitect.strategies.base import Setting, Strategy, first_feasible
 
-CONTROL = 3  # one of so many warm starts is drawn without regard to its score
-ENOUGH = 12  # measured controls from which the score is judged
+UNCHOSEN = 3  # one of so many warm starts is drawn without regard to its score
+ENOUGH = 12  # measured unchosen ones from which the score is judged
 SURE = 0.9  # of the interval
 
 
@@ -76,8 +76,8 @@ class Screened(Strategy):
         self.on = True
         self.known: dict[Architecture, float] = {}
         self.warm: list[Architecture] = []
-        self.controls: set[Architecture] = set()
-        self.pairs: dict[Architecture, tuple[float, float]] = {}  # score and goal of measured controls
+        self.unchosen: set[Architecture] = set()
+        self.pairs: dict[Architecture, tuple[float, float]] = {}  # score and goal of measured unchosen ones
         self.threshold = -math.inf
         own = setting._replace(start=Warm(self), feasible=self._passes)
         try:
@@ -94,7 +94,7 @@ class Screened(Strategy):
     def tell(self, trial: Trial) -> None:
         self.inner.tell(trial)
         architecture, found = trial.architecture, losses(trial, self.setting.objectives)
-        if trial.state is not State.DONE or architecture not in self.controls or not found:
+        if trial.state is not State.DONE or architecture not in self.unchosen or not found:
             return
         if architecture not in self.pairs and math.isfinite(found[0]):
             self.pairs[architecture] = self.known[architecture], -found[0]
@@ -147,12 +147,12 @@ class Screened(Strategy):
             return
         ranked.sort(key=lambda pair: -pair[0])
         self.threshold = ranked[min(int(len(ranked) * (1 - self.below)), len(ranked) - 1)][0]
-        best = [a for _, a in ranked[: self.trained - self.trained // CONTROL]]
+        best = [a for _, a in ranked[: self.trained - self.trained // UNCHOSEN]]
         others = [a for _, a in ranked[len(best) :]]
-        others = stream(self.setting.seed, 0, "controls").sample(others, min(self.trained // CONTROL, len(others)))
-        self.controls = set(others)
+        others = stream(self.setting.seed, 0, "unchosen").sample(others, min(self.trained // UNCHOSEN, len(others)))
+        self.unchosen = set(others)
         for place in range(self.trained):
-            turn = others if (place % CONTROL == CONTROL - 1 and others) or not best else best
+            turn = others if (place % UNCHOSEN == UNCHOSEN - 1 and others) or not best else best
             if turn:
                 self.warm.append(turn.pop(0))
 
