@@ -97,6 +97,24 @@ def test_a_finalised_study_has_verdict_winner_finalists_and_bundle(tmp_path):
     assert list((tmp_path / "s" / "checkpoints" / "final").iterdir()) == []
 
 
+def test_a_random_search_beside_the_strategy_has_half_of_the_trials_and_its_own_comparison(tmp_path):
+    wide = Space(L.Sequential(L.Flatten(), L.LazyLinear(one_of(*range(4, 40), name="width")), L.LazyLinear(10)))
+    more = {"space": wide, "trials": 6, "epochs": 1, "strategy": "local-search", "control": "random"}
+    study = digits(tmp_path / "s", **more)
+    origins = [t.proposal.origin for t in study.trials]
+    assert origins.count("control") == 3
+    known = meta(tmp_path / "s")
+    beside = {t.number for t in study.trials if t.proposal.origin == "control"}
+    assert {f["trial"] for f in known["control"]} <= beside
+    assert known["winner"]["trial"] not in beside
+    control = study.summary()["comparisons"]["control"]
+    assert control["winner"]["n"] == 3
+    assert control["test_items"] == study.verdict.test_items
+    before = [t.architecture for t in study.trials]
+    again = resume(tmp_path / "s", space=wide, baseline=small, trials=8)
+    assert [t.architecture for t in again.trials[:6]] == before, "replayed"
+
+
 def test_the_bundle_is_the_network_that_was_retrained_and_knows_its_card(tmp_path):
     study = digits(tmp_path / "s")
     opened = read_bundle(tmp_path / "s" / "best")
