@@ -324,8 +324,9 @@ def plan_of(left, *, seeds=3, trials=3, epochs=4, baseline=None, full=0, asked=N
         baseline_factory=baseline, full_epochs=full, data="some",
     )  # fmt: skip
     end = None if left is None else finalizing.time.monotonic() + left + finalizing.BUNDLE_SECONDS
+    prepared.settings = Settings(seeds=seeds, epochs=asked)
     session = SimpleNamespace(
-        prepared=prepared, settings=Settings(seeds=seeds, epochs=asked), end=end, baseline_epoch=0.0
+        prepared=prepared, settings=prepared.settings, end=end, baseline_epoch=0.0, candidate_epoch=0.0
     )  # fmt: skip
     loop = SimpleNamespace(trials={n: trial(n, 0.9 - n / 100) for n in range(trials)})
     return finalizing._plan(session, loop, Fidelities(epochs, 1.0, epochs, 0.0))
