@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 import time
@@ -28,6 +29,7 @@ from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, fit, latency_ms, parameters, predict, prepare
 from searchitect.training.data import RawData
 from searchitect.training.loop import USUAL
+from searchitect.training.meters import need_scorers
 from searchitect.training.own import Own
 from searchitect.training.regular import Places
 from searchitect.training.split import held_out
@@ -71,6 +73,12 @@ class TrainEvaluator(Evaluator):
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_prepared": {}, "_costs": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a server, before it forks: what all workers would import by themselves is imported once."""
+        vars(self).update(state)
+        if need_scorers(self.scored, self.raw.task):
+            importlib.import_module("searchitect.training.scorers")
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from searchitect.errors import NotFiniteError, UsageError
 from searchitect.finalize import intervals, wording
@@ -192,11 +192,11 @@ def _own_score(values: np.ndarray, level: float) -> Score:
     # A share: Wilson's interval for the items, which stays within 0 and 1 and is not empty at either end, widened on
     # each side by Student's t for the seeds (the squares of the two arms are added: Zou and Donner 2008, "MOVER").
     p = float(found.value)
-    z2 = float(stats.norm.ppf((1 + level) / 2)) ** 2
+    z2 = float(ndtri((1 + level) / 2)) ** 2
     centre = (p + z2 / (2 * items)) / (1 + z2 / items)
     half = np.sqrt(z2 * (p * (1 - p) / items + z2 / (4 * items * items))) / (1 + z2 / items)
     df = max(len(values) - 1, 1)
-    by_seeds = float(stats.t.ppf((1 + level) / 2, df) ** 2 * found.seeds)
+    by_seeds = float(stdtrit(df, (1 + level) / 2) ** 2 * found.seeds)
     low = max(0.0, p - np.sqrt((p - centre + half) ** 2 + by_seeds))
     high = min(1.0, p + np.sqrt((centre + half - p) ** 2 + by_seeds))
     return Score(p, float(min(low, p)), float(max(high, p)), len(values), tuple(one.scores.tolist()))

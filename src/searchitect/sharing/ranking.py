@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from scipy import stats
 
 from searchitect.errors import UsageError
 from searchitect.seeds import derive
@@ -45,4 +44,6 @@ def agreement(first: Sequence[float], second: Sequence[float], *, seed: int = 0,
     ranked = mine * theirs > 0
     found = np.where(ranked, agree / np.sqrt(np.where(ranked, mine * theirs, 1.0)), 0.0)
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    from scipy import stats  # a second to import
+
     return Agreement(float(stats.kendalltau(a, b).statistic), float(low), float(high), len(a))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
-from scipy.stats import norm, spearmanr
+from scipy.special import ndtri
 
 from searchitect.errors import UsageError
 from searchitect.records import Proposal, State, Trial, losses
@@ -38,8 +38,10 @@ def agreement(first: Sequence[float], second: Sequence[float], level: float = SU
     n = len(first)
     if n < 4 or min(len(set(first)), len(set(second))) < 2:
         return Agreement(0.0, -1.0, 1.0, n)
+    from scipy.stats import spearmanr  # a second to import
+
     rho = float(spearmanr(first, second).statistic)
-    z, wide = math.atanh(max(min(rho, 1 - 1e-9), -1 + 1e-9)), float(norm.ppf((1 + level) / 2))
+    z, wide = math.atanh(max(min(rho, 1 - 1e-9), -1 + 1e-9)), float(ndtri((1 + level) / 2))
     error = wide * math.sqrt((1 + rho * rho / 2) / (n - 3))
     return Agreement(rho, math.tanh(z - error), math.tanh(z + error), n)
 

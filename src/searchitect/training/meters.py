@@ -6,15 +6,12 @@ import difflib
 import math
 import statistics
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.metrics import get_scorer, get_scorer_names
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,6 +19,7 @@ from searchitect.errors import NotFiniteError, TrialError, UsageError
 
 OWN = {"classification": ("accuracy", "loss"), "regression": ("loss", "rmse", "mae", "r2")}
 DEFAULT = {"classification": ("accuracy", "loss"), "regression": ("rmse", "r2", "loss")}
+COMPUTED = {"classification": ("accuracy", "loss"), "regression": ("loss", "rmse", "mae")}  # here; others by scorers
 _EVAL_NUMBERS = 2**21  # values of x in one batch of prediction: bounds the memory of large pictures
 
 
@@ -53,30 +51,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-class _Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Looks like a fitted classifier to scikit-learn: rows are numbers into known shares (N, classes)."""
-
-    def __init__(self, shares: np.ndarray) -> None:
-        self.shares = shares
-        self.classes_ = np.arange(shares.shape[1])
-
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(self.shares[rows].argmax(axis=1))
-
-    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(self.shares[rows])
-
-
-class _Regressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """The same for numbers."""
-
-    def __init__(self, numbers: np.ndarray) -> None:
-        self.numbers = numbers
-
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(self.numbers[rows])
-
-
 def score(metric: str, outputs: Tensor, y: Tensor, task: str) -> float:
     """One number from raw outputs (N, outputs) and y: (N,) class numbers, or (N, outputs) targets.
 
@@ -99,30 +73,21 @@ def _score(metric: str, outputs: Tensor, y: Tensor, task: str) -> float:
     if task == "regression" and metric in ("rmse", "mae"):
         error = (outputs - y).double()
         return float(error.square().mean().sqrt() if metric == "rmse" else error.abs().mean())
-    if metric not in get_scorer_names():
+    from searchitect.training import scorers
+
+    if metric not in scorers.names():
         raise UsageError(unknown_metric(metric, task))
     numbers = outputs.double() if task == "regression" else outputs.double().softmax(dim=1)
     if not bool(numbers.isfinite().all()):
         raise NotFiniteError(f"{metric}: the network's outputs are not finite")
-    truth = y.numpy()
-    estimator: Any = _Classifier(numbers.numpy())
-    if task == "regression":
-        flat = truth.shape[1] == 1
-        estimator, truth = (
-            _Regressor(numbers[:, 0].numpy() if flat else numbers.numpy()),
-            truth[:, 0] if flat else truth,
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a class that is never predicted counts as 0, which is meant
-            return float(get_scorer(metric)(estimator, np.arange(len(truth)), truth))
-    except ValueError as error:
-        raise TrialError(f"metric {metric!r} cannot be computed: {error}") from error
+    return scorers.by_scorer(metric, numbers.numpy(), y.numpy(), task)
 
 
 def unknown_metric(metric: str, task: str) -> str:
     """The message for a metric that does not exist."""
-    names = sorted({*OWN[task], *get_scorer_names()})
+    from searchitect.training import scorers
+
+    names = sorted({*OWN[task], *scorers.names()})
     near = difflib.get_close_matches(metric, names, 3, 0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "use one of them or a scikit-learn scorer"
     return f"metric {metric!r} is not known for {task}; there are {', '.join(OWN[task])}: {hint}"
@@ -131,8 +96,7 @@ def unknown_metric(metric: str, task: str) -> str:
 def check_metrics(metrics: Sequence[str], task: str, outputs: int) -> None:
     """Compute each metric once on invented outputs. Raises UsageError for one that cannot serve this task."""
     for metric in metrics:
-        known = metric in OWN[task] or (metric in get_scorer_names() and metric not in ("rmse", "mae", "r2"))
-        if not known:
+        if not (metric in OWN[task] or (_is_scorer(metric) and metric not in ("rmse", "mae", "r2"))):
             raise UsageError(unknown_metric(metric, task))
         if task == "classification":
             y = torch.arange(2 * outputs) % outputs
@@ -143,8 +107,19 @@ def check_metrics(metrics: Sequence[str], task: str, outputs: int) -> None:
             score(metric, answers, y, task)
         except TrialError as error:
             wide = f"{outputs} classes" if task == "classification" else f"{outputs} numbers a row"
-            advice = f"; for several classes use {metric}_macro" if f"{metric}_macro" in get_scorer_names() else ""
+            advice = f"; for several classes use {metric}_macro" if _is_scorer(f"{metric}_macro") else ""
             raise UsageError(f"metric {metric!r} does not fit {task} with {wide}: {error}{advice}") from None
+
+
+def _is_scorer(metric: str) -> bool:
+    from searchitect.training import scorers
+
+    return metric in scorers.names()
+
+
+def need_scorers(metrics: Sequence[str], task: str) -> bool:
+    """Whether scikit-learn, which takes as long to import as torch, computes one of them."""
+    return not set(metrics) <= set(COMPUTED[task])
 
 
 @contextmanager
