@@ -10,8 +10,9 @@ from policy_spaces import SMALL, conditional_space, flat_space, shared_space, un
 
 from searchitect.errors import ArchitectureError, UsageError
 from searchitect.policies import POLICIES, make_policy
+from searchitect.policies.categories import RECENT
 from searchitect.seeds import stream
-from searchitect.space import Layer, Space
+from searchitect.space import Architecture, Layer, Space, one_of
 
 ENUMERABLE = {
     "flat": flat_space, "conditional": conditional_space, "shared": shared_space,
@@ -234,3 +235,24 @@ def test_torch_is_loaded_with_the_lstm_only():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_places_are_remembered_for_objects_not_for_what_looks_equal():
+    """`1` and `True` are equal to Python, but only one of them is an option."""
+    space = Space(Layer("toy.Net", {"width": one_of(1, 2, 3)}))
+    policy = make_policy("factorised", space, 0)
+    good = Architecture(space.fingerprint, {"width": 1})
+    assert policy.log_probs([good, good]) == pytest.approx([-math.log(3)] * 2)
+    with pytest.raises(ArchitectureError, match="True"):
+        policy.log_probs([Architecture(space.fingerprint, {"width": True})])
+
+
+def test_more_architectures_than_are_remembered_are_scored_right():
+    space = flat_space()
+    policy = uneven("factorised", space)
+    everything = list(space.enumerate())
+    many = [Architecture(space.fingerprint, dict(a.decisions)) for a in everything * (2200 // len(everything) + 1)]
+    assert len(many) > 2 * RECENT
+    expected = dict(zip(everything, (float(policy.log_probs([a])[0]) for a in everything), strict=True))
+    assert policy.log_probs(many) == pytest.approx([expected[a] for a in many])
+    assert len(policy.categories._recent) <= RECENT

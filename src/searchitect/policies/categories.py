@@ -10,7 +10,7 @@ the same way. Bins have no order for a policy: neighbours learn nothing from eac
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from searchitect.space import Architecture, Decision, Draws, Scalar, Space
 
 INT_CATEGORIES = 64
 FLOAT_BINS = 8
+RECENT = 1024  # architectures whose places are remembered
 Indices = npt.NDArray[np.int64]
 
 
@@ -50,6 +51,7 @@ class Categories:
         self.first: Indices = everywhere[np.searchsorted(everywhere, self.starts)]
         self.last: Indices = everywhere[np.searchsorted(everywhere, self.starts + self.sizes) - 1]
         self.flat = space.flat_total > 0 and all(b is None for b in self.bins)
+        self._recent: dict[int, tuple[Architecture, Indices, Indices]] = {}
 
     def _mask(self, allowed: Mapping[str, Sequence[Scalar]]) -> None:
         for name, values in allowed.items():
@@ -105,8 +107,19 @@ class Categories:
             number = math.log(float(value)) if decision.log else float(value)  # type: ignore[arg-type]
         return start + min(max(int(np.searchsorted(edges, number, side="right")) - 1, 0), int(self.sizes[d]) - 1)
 
-    def places(self, architecture: Architecture) -> tuple[list[int], list[int]]:
-        """The active decisions by number, in the order of the walk, and the places that they have chosen."""
+    def places(self, architecture: Architecture) -> tuple[Indices, Indices]:
+        """The active decisions by number, in the order of the walk, and the places that they have chosen.
+
+        Learning from a batch asks for the same objects again and again, so their places are remembered.
+        """
+        known = self._recent.get(id(architecture))
+        if known is None:  # who is remembered here is not collected, so nobody else gets its id
+            if len(self._recent) == RECENT:
+                self._recent.clear()
+            known = self._recent[id(architecture)] = (architecture, *self._walk(architecture))
+        return known[1], known[2]
+
+    def _walk(self, architecture: Architecture) -> tuple[Indices, Indices]:
         given, active, chosen = architecture.decisions, [], []
 
         def decide(decision: Decision) -> Scalar:
@@ -118,9 +131,9 @@ class Categories:
             return value
 
         self.space.trace(decide)
-        return active, chosen
+        return np.array(active, np.int64), np.array(chosen, np.int64)
 
-    def inside(self, active: Sequence[int], chosen: Sequence[int]) -> float:
+    def inside(self, active: Iterable[int], chosen: Iterable[int]) -> float:
         """The log-probability of the numbers given their bins; Floats, whose density is constant, are left out."""
         total = 0.0
         for d, place in zip(active, chosen, strict=True):

@@ -77,7 +77,7 @@ class FactorisedPolicy(Policy):
         values = np.empty(len(architectures))
         for i, architecture in enumerate(architectures):
             active, chosen = rows.places(architecture)
-            values[i] = logs[chosen].sum() if chosen else 0.0
+            values[i] = logs[chosen].sum()
             if rows.binned:
                 values[i] += rows.inside(active, chosen)
         return values
@@ -85,7 +85,7 @@ class FactorisedPolicy(Policy):
     def entropies(self, architectures: Sequence[Architecture]) -> Floats:
         each = self._entropy_of_decisions()
         paths = (self.categories.places(a)[0] for a in architectures)
-        return np.array([each[active].sum() if active else 0.0 for active in paths])
+        return np.array([each[active].sum() for active in paths])
 
     def _entropy_of_decisions(self) -> Floats:
         """The entropy of each decision while it is active: shape (D,)."""

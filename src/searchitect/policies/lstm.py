@@ -117,8 +117,8 @@ class LstmPolicy(Policy):
         chosen = torch.full((longest, len(paths)), rows.total)
         owner = torch.full((longest, len(paths)), -1)
         for b, (active, places) in enumerate(paths):
-            chosen[: len(places), b] = torch.tensor(places, dtype=torch.int64)
-            owner[: len(active), b] = torch.tensor(active, dtype=torch.int64)
+            chosen[: len(places), b] = torch.from_numpy(places)
+            owner[: len(active), b] = torch.from_numpy(active)
         state, before = None, torch.full((len(paths),), rows.total)
         hidden = []
         for t in range(longest):
