@@ -18,13 +18,13 @@ from typing import Any
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from searchitect.errors import BuildError, NotFiniteError, UsageError
 from searchitect.seeds import derive
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import checkpoint as disk
-from searchitect.training.augment import augment
+from searchitect.training import losses
+from searchitect.training.average import Average
 from searchitect.training.layout import lay_out, may_be_last
 from searchitect.training.meters import DEFAULT, check_metrics, predict, score
 from searchitect.training.own import Own
@@ -81,6 +81,7 @@ class _Run:
     image_layout: bool  # channels_last
     regular: Regular
     own: Own
+    average: Average
     curve: list[dict[str, float]] = field(default_factory=list)
     spent: list[float] = field(default_factory=list)
     best_loss: float = math.inf
@@ -167,6 +168,7 @@ def _begin(
     return _Run(
         model, data, recipe, make_optimizer(regular.whole, recipe), epochs, horizon, seed, names, device, math.inf,
         lambda: False, recipe.augmentations(data.sample, horizon), last, regular, more[1].checked(),
+        Average(model, recipe.average, recipe.average_decay),
     )  # fmt: skip
 
 
@@ -184,6 +186,8 @@ def _train(
         loss, share = _epoch(run, epoch)
         if share == 0.0:
             return True
+        if share == 1.0:
+            _average(run, epoch)
         entry = {"epoch": epoch if share == 1.0 else epoch - 1 + share, "train_loss": loss,
                  "lr": run.optimizer.param_groups[0]["lr"], **_evaluate(run)}  # fmt: skip
         spent = time.monotonic() - begun
@@ -204,9 +208,17 @@ def _train(
     return False
 
 
+def _average(run: _Run, epoch: int) -> None:
+    """What an epoch adds to the mean of the weights; after the last one of the schedule the mean takes their place."""
+    run.average.epoch(epoch, run.horizon)
+    if epoch == run.horizon:
+        x = run.data.x.contiguous(memory_format=torch.channels_last) if run.image_layout else run.data.x
+        run.average.finish(x, run.recipe.batch_size)
+
+
 def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
     """One pass over the training rows: (mean loss, share of the steps done)."""
-    data, recipe, n = run.data, run.recipe, len(run.data.x)
+    recipe, n = run.recipe, len(run.data.x)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(derive(run.seed, "order", epoch)))
     generator = torch.Generator().manual_seed(derive(run.seed, "augment", epoch))
     steps = batch_count(n, recipe.batch_size)
@@ -219,9 +231,7 @@ def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
                 return float(total) / max(1, seen), step / steps
             for group in run.optimizer.param_groups:
                 group["lr"] = rate(recipe, (epoch - 1) * steps + step, run.horizon * steps)
-            x, y = augment(run.augmentations, data.x[rows], data.y[rows], data.outputs, generator)
-            weights = None if data.weights is None else data.weights[rows]
-            total += _step(run, x, y, weights) * len(rows)
+            total += _step(run, *_batch(run, rows, generator)) * len(rows)
             seen += len(rows)
             if step % _LOOK == 0 or step == steps - 1:
                 mean = float(total) / seen
@@ -231,7 +241,14 @@ def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
     return sound, 1.0
 
 
-def _step(run: _Run, x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+def _batch(run: _Run, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Augmented rows, their targets, a teacher's answers and their weights, these two where there are any."""
+    data = run.data
+    q, weights = (None if part is None else part[rows] for part in (data.soft, data.weights))
+    return *losses.augmented(run.augmentations, data.x[rows], data.y[rows], q, data.outputs, generator), weights
+
+
+def _step(run: _Run, x: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None) -> Tensor:
     if run.image_layout:
         x = x.contiguous(memory_format=torch.channels_last)
     run.optimizer.zero_grad(set_to_none=True)
@@ -241,31 +258,26 @@ def _step(run: _Run, x: Tensor, y: Tensor, weights: Tensor | None = None) -> Ten
         else:
             outputs = run.model(x)
             _check_outputs(outputs, len(x), run.data)
-            loss = _loss(run, outputs, y, weights)
-        total = loss + run.regular.loss(lambda more: _loss(run, more, y, weights))
+            loss = _loss(run, outputs, y, q, weights)
+        total = loss + run.regular.loss(lambda more: _loss(run, more, y, q, weights))
     torch.autograd.backward(total)
     if run.recipe.clip is not None:
         nn.utils.clip_grad_norm_(run.regular.whole.parameters(), run.recipe.clip)
     run.optimizer.step()
+    run.average.step()
     return loss.detach().float()
 
 
-def _loss(run: _Run, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
-    """The loss of a batch; with `weights` (B,) the mean of each row's loss times its weight."""
+def _loss(run: _Run, outputs: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None) -> Tensor:
+    """The loss of a batch; q (B, outputs) are a teacher's answers, `weights` (B,) how much each row counts."""
     if run.own.loss is not None:
         return run.own.loss(outputs, y)
-    if weights is not None:
-        return (weights * _row_losses(run, outputs, y)).mean()
-    if run.data.task == "classification":
-        return F.cross_entropy(outputs, y, label_smoothing=run.recipe.label_smoothing)
-    return F.mse_loss(outputs.reshape(len(y), -1), y)
-
-
-def _row_losses(run: _Run, outputs: Tensor, y: Tensor) -> Tensor:
-    """(B,): what the usual loss is the mean of."""
-    if run.data.task == "classification":
-        return F.cross_entropy(outputs, y, label_smoothing=run.recipe.label_smoothing, reduction="none")
-    return F.mse_loss(outputs.reshape(len(y), -1), y, reduction="none").mean(dim=1)
+    data = run.data
+    loss = losses.hard(outputs, y, data.task, run.recipe.label_smoothing, weights)
+    if q is None:
+        return loss
+    taught = losses.soft(outputs, q, data.task, data.temperature, weights)
+    return (1 - data.soft_weight) * loss + data.soft_weight * taught
 
 
 def _precision(run: _Run) -> AbstractContextManager[Any]:
@@ -349,8 +361,9 @@ def _identity(run: _Run) -> dict[str, Any]:
 def _save(run: _Run, path: Path) -> None:
     counters = {"format": 2, "identity": _identity(run), "curve": run.curve, "spent": run.spent,
                 "best_loss": None if math.isinf(run.best_loss) else run.best_loss,
-                "best_epoch": run.best_epoch}  # fmt: skip
+                "best_epoch": run.best_epoch, "averaged": run.average.count}  # fmt: skip
     tensors = disk.pack(run.regular.whole, run.optimizer) | {f"best.{n}": t for n, t in run.best.items()}
+    tensors |= run.average.tensors()
     try:
         disk.write(path, tensors, counters)
     except OSError as error:
@@ -372,5 +385,6 @@ def _resume(run: _Run, path: Path) -> bool:
     disk.unpack(tensors, run.regular.whole, run.optimizer)
     run.curve, run.spent = counters["curve"], counters["spent"]
     run.best_loss, run.best_epoch = counters["best_loss"] or math.inf, counters["best_epoch"]
+    run.average.restore(tensors, counters.get("averaged", 0))
     run.best = {n.removeprefix("best."): t for n, t in tensors.items() if n.startswith("best.")}
     return True

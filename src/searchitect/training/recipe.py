@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from searchitect.errors import UsageError
+from searchitect.training.average import LAST
 
 AUGMENTATIONS = ("crop", "flip", "cutout", "mixup")
 LARGEST_CROPPED = 64  # pixels a side; what suits small pictures is not known to suit large ones
@@ -22,8 +23,9 @@ class Recipe(msgspec.Struct, frozen=True):
     `warmup` is a share of all steps. `augment` is "auto" (see `augmentations`), "none", or names out of
     crop, flip, cutout, mixup. `early_stop` ends after that many epochs without a better evaluation loss and
     gives back the weights of the best epoch. `drop_path` and `auxiliary` (`regular.py`) help networks of DARTS cells in
-    long trainings, and do nothing in others. `mixed_precision` and `channels_last` "auto" mean: where the
-    device and the model gain from it.
+    long trainings, and do nothing in others. `average` (`average.py`) hands over the mean of the weights along the
+    training instead of the last ones; `average_decay` is that of "ema". `mixed_precision` and `channels_last` "auto"
+    mean: where the device and the model gain from it.
     """
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -41,11 +43,13 @@ class Recipe(msgspec.Struct, frozen=True):
     channels_last: Literal["auto", "off"] = "auto"
     drop_path: float = 0.0
     auxiliary: float = 0.0
+    average: Literal["none", "ema", "swa"] = "none"
+    average_decay: float = 0.99
 
     def __post_init__(self) -> None:
         for name, low, high in (("lr", 0, 1e3), ("batch_size", 1, 1e7), ("weight_decay", 0, 1e3), ("momentum", 0, 1),
                                 ("warmup", 0, 1), ("label_smoothing", 0, 1),
-                                ("drop_path", 0, 0.99), ("auxiliary", 0, 10)):  # fmt: skip
+                                ("drop_path", 0, 0.99), ("auxiliary", 0, 10), ("average_decay", 0, 1)):  # fmt: skip
             value = getattr(self, name)
             if not (isinstance(value, (int, float)) and low <= value <= high) or (name == "lr" and value == 0):
                 raise UsageError(f"recipe: {name}={value!r} must be a number between {low} and {high:g}")
@@ -53,9 +57,15 @@ class Recipe(msgspec.Struct, frozen=True):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"recipe: {name}={value!r} must be above 0, or None for off")
-        for name, allowed in (("optimizer", ("adamw", "sgd")), ("schedule", ("cosine", "constant"))):
+        for name, allowed in (("optimizer", ("adamw", "sgd")), ("schedule", ("cosine", "constant")),
+                              ("average", ("none", "ema", "swa"))):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise UsageError(f"recipe: {name}={getattr(self, name)!r} is not known; use {' or '.join(allowed)}")
+        if self.average != "none" and self.early_stop is not None:
+            raise UsageError(
+                f"recipe: average={self.average!r} takes the mean at the end of the schedule, early_stop="
+                f"{self.early_stop} the best epoch before it: choose one of them"
+            )
         unknown = [n for n in self._named() if n not in AUGMENTATIONS]
         if unknown:
             raise UsageError(
@@ -114,7 +124,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Learning rate of step 0 ≤ step < steps: a linear warm-up, then cosine to zero or constant."""
+    """Learning rate of step 0 ≤ step < steps: a linear warm-up, then cosine to zero or constant; for SWA it stays
+    where it is in the last quarter of the steps."""
+    if recipe.average == "swa":
+        step = min(step, int((1 - LAST) * steps))
     warm = int(recipe.warmup * steps)
     if step < warm:
         return recipe.lr * (step + 1) / (warm + 1)

@@ -22,7 +22,8 @@ class TrainData:
     The `_eval` pair is what is scored each epoch, or None. `y_mean` and `y_std` (outputs,) turn outputs of a
     regression back to the user's units before they are scored. `groups` (N,) and `ordered` say what the rows are to
     each other, for who cuts them again. `weights` (N,) are how much each row counts in the loss, 1 in the mean; None
-    stands for ones.
+    stands for ones. `soft` (N, outputs) is what a teacher says of each row, which has the share `soft_weight` of the
+    loss at a `temperature` (`losses.py`).
     """
 
     x: torch.Tensor
@@ -36,11 +37,16 @@ class TrainData:
     groups: np.ndarray | None = None
     ordered: bool = False
     weights: torch.Tensor | None = None
+    soft: torch.Tensor | None = None
+    soft_weight: float = 0.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         for x, y in ((self.x, self.y), (self.x_eval, self.y_eval)):
             if (x is None) != (y is None) or (x is not None and y is not None and len(x) != len(y)):
                 raise DataError("x and y of one part must be given together and have the same number of rows")
+        if self.soft is not None and self.soft.shape != (len(self.x), self.outputs):
+            raise DataError(f"a teacher's answers have shape {tuple(self.soft.shape)}: not one for each row and output")
         if len(self.x) < 2:
             raise DataError(f"training needs at least 2 rows, there are {len(self.x)}")
 
