@@ -23,7 +23,7 @@ SHAPE = (3, 4, 4)
 
 
 def data(rows=48, shape=SHAPE, task="classification"):
-    x, y = batch(shape, rows, dtype=torch.float32)
+    x, y, _ = batch(shape, rows, dtype=torch.float32)
     if task == "regression":
         y = x.flatten(1)[:, :2].clone()
     cut = rows * 3 // 4
@@ -118,7 +118,7 @@ def test_regressions_are_shared_too():
 
 
 def test_too_few_rows_are_refused():
-    x, y = batch(SHAPE, 2, dtype=torch.float32)
+    x, y, _ = batch(SHAPE, 2, dtype=torch.float32)
     with pytest.raises(UsageError, match="2 rows are too few for two halves"):
         search(rows=TrainData(x, y * 0, x, y * 0, "classification", 3))
 

@@ -21,10 +21,16 @@ Step = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]  # (networ
 
 
 class Batch(NamedTuple):
-    """Rows x (B, ...) and their targets y (B, ...)."""
+    """Rows x (B, ...), their targets y (B, ...), and how much each counts (B), 1 in the mean; None stands for ones."""
 
     x: Tensor
     y: Tensor
+    weights: Tensor | None = None
+
+    def parts(self, n: int) -> list[Batch]:
+        """The batch in n parts of about the same number of rows."""
+        split = [None if t is None else t.tensor_split(n) for t in self]
+        return [Batch(*(None if t is None else t[i] for t in split)) for i in range(n)]  # type: ignore[arg-type]
 
 
 @dataclass
@@ -37,6 +43,8 @@ class Setup:
     seed:      for the start of the architecture's own parameters.
     steps:     of the whole search, for temperatures that follow its progress.
     step:      of a network (a path or a mixture, as a function of x), x and y, a scalar; None for the loss alone.
+    each:      of outputs and targets, what `loss` is the mean of, (B,): for rows that count differently.
+    share:     of a batch that goes through in parts, so that the gradients of the parts add up to that of the batch.
     """
 
     net: Supernet
@@ -46,6 +54,8 @@ class Setup:
     seed: int
     steps: int
     step: Step | None = None
+    each: Loss | None = None
+    share: float = 1.0
 
     def path(self, architecture: Architecture) -> Callable[[Tensor], Tensor]:
         """One path of the supernet, as a network."""
@@ -53,9 +63,14 @@ class Setup:
 
     def of(self, network: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
         """What one batch costs a path or a mixture."""
-        if self.step is None:
-            return self.loss(network(batch.x), batch.y)
-        return self.step(network, batch.x, batch.y)
+        if self.step is not None:
+            loss = self.step(network, batch.x, batch.y)
+        elif batch.weights is None:
+            loss = self.loss(network(batch.x), batch.y)
+        else:
+            assert self.each is not None
+            loss = (batch.weights * self.each(network(batch.x), batch.y)).mean()
+        return loss if self.share == 1.0 else self.share * loss
 
 
 class Method(ABC):

@@ -8,13 +8,13 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from searchitect.errors import NotFiniteError, UsageError
 from searchitect.nets.mixed import speed_up
@@ -26,13 +26,14 @@ from searchitect.sharing.costing import cost_table
 from searchitect.sharing.judging import mixture_outputs, path_outputs, unchanged
 from searchitect.sharing.limits import within
 from searchitect.sharing.logits import weighed
+from searchitect.sharing.losses import row_losses, usual_loss
 from searchitect.sharing.memory import keep_less
 from searchitect.sharing.method import Batch, Loss, Method, Setup
 from searchitect.sharing.penalty import Penalty
 from searchitect.sharing.start import LOOP, Start, loop_of
 from searchitect.space import Architecture
 from searchitect.torchseeds import seeded_torch
-from searchitect.training import Recipe, TrainData, score
+from searchitect.training import TrainData, score
 from searchitect.training import checkpoint as disk
 from searchitect.training.layout import lay_out, may_be_last
 from searchitect.training.own import Own
@@ -71,7 +72,9 @@ class SupernetSearch:
         if self.image:
             lay_out(self.net, last=True)
         own = Own(start.loss, start.step).checked()
-        self.loss: Loss = own.loss or _usual_loss(self.data, start.recipe)
+        if self.data.weights is not None and own.given():
+            raise UsageError("weights of rows go into our own loss; with loss= or step= weigh the rows there")
+        self.loss: Loss = own.loss or partial(usual_loss, data.task, start.recipe)
         self.optimizer = torch.optim.SGD(
             self.net.parameters(), self.loop.lr_weights, self.loop.momentum, weight_decay=self.loop.decay_weights
         )
@@ -83,7 +86,8 @@ class SupernetSearch:
         if self.loop.penalty is not None:
             penalty = Penalty(cost_table(self.net, self.loop.penalty), self.loop.penalty_weight)
         steps = self.steps * start.epochs
-        self.setup = Setup(self.net, self.loss, self.optimizer, penalty, start.seed, steps, own.step)
+        each = partial(row_losses, data.task, start.recipe)
+        self.setup = Setup(self.net, self.loss, self.optimizer, penalty, start.seed, steps, own.step, each)
         try:
             self.method: Method = cls(self.setup, **(usual_rate(cls, self.setup.steps) | options))
         except (TypeError, ValueError) as error:
@@ -174,16 +178,12 @@ class SupernetSearch:
         """The weights' gradients of one batch, in parts whose losses count by their rows; the loss."""
         parts = max(1, min(self.loop.accumulate, len(train.x) // 2))  # BatchNorm needs two rows
         total = 0.0
-        loss, step = self.setup.loss, self.setup.step
         try:
-            for i, (x, y) in enumerate(zip(train.x.tensor_split(parts), train.y.tensor_split(parts), strict=True)):
-                share = len(x) / len(train.x)
-                if parts > 1:
-                    self.setup.loss = _part_of(loss, share)
-                    self.setup.step = None if step is None else _part_of(step, share)
-                total += float(self.method.weights_step(Batch(x, y), derive(draw, "weights", i), progress))
+            for i, part in enumerate(train.parts(parts)):
+                self.setup.share = len(part.x) / len(train.x)
+                total += float(self.method.weights_step(part, derive(draw, "weights", i), progress))
         finally:
-            self.setup.loss, self.setup.step = loss, step
+            self.setup.share = 1.0
         return total
 
     def _order(self, rows: Tensor, number: int, what: str) -> Tensor:
@@ -194,7 +194,8 @@ class SupernetSearch:
         begin = (step * self.batch_size) % max(1, len(order) - self.batch_size + 1)
         rows = order[begin : begin + self.batch_size].to(self.data.x.device)
         x = self.data.x[rows]
-        return Batch(x.contiguous(memory_format=torch.channels_last) if self.image else x, self.data.y[rows])
+        weights = None if self.data.weights is None else self.data.weights[rows]
+        return Batch(x.contiguous(memory_format=torch.channels_last) if self.image else x, self.data.y[rows], weights)
 
     def _precision(self) -> AbstractContextManager[Any]:
         wanted = self.start.recipe.mixed_precision == "auto" and self.data.x.is_cuda
@@ -317,16 +318,6 @@ def usual_rate(cls: type[Method], steps: int) -> dict[str, Any]:
     if published is None or not cls.mixes:
         return {}
     return {"lr": min(published.default * max(1.0, PUBLISHED_STEPS / max(steps, 1)), 0.05)}
-
-
-def _part_of(loss: Callable[..., Tensor], share: float) -> Callable[..., Tensor]:
-    return lambda *inputs: share * loss(*inputs)
-
-
-def _usual_loss(data: TrainData, recipe: Recipe) -> Loss:
-    if data.task == "classification":
-        return lambda outputs, y: F.cross_entropy(outputs, y, label_smoothing=recipe.label_smoothing)
-    return lambda outputs, y: F.mse_loss(outputs.reshape(len(y), -1), y)
 
 
 def _look(numbers: Mapping[str, float]) -> guard.Look:
