@@ -3,6 +3,7 @@
     model.py              the network in plain PyTorch, written out layer by layer; load, predict, --selftest
     weights.safetensors   its weights
     arch.json, space.json the architecture and the space it is from, for this package: nothing in them can run
+    members.json          the architectures of an ensemble, where it is one; the first of them is that of arch.json
     preprocess.json       how raw rows become tensors
     card.md               what it is, how good it is, how it was found
     requirements.txt      what model.py imports
@@ -38,7 +39,7 @@ from searchitect.finalize.sizes import concrete
 from searchitect.finalize.writing import USER_FILE, Writer
 from searchitect.records import jsonable
 from searchitect.seeds import derive
-from searchitect.space import Architecture, Space
+from searchitect.space import Architecture, Plan, Space
 
 MARK = "# ---- copied from here on"
 _CHECK_SECONDS = 300
@@ -59,7 +60,7 @@ def write_bundle(
     folder: str | Path,
     *,
     space: Space,
-    architecture: Architecture,
+    architecture: Architecture | Sequence[Architecture],
     model: nn.Module,
     sample_shape: Sequence[int],
     outputs: int | None,
@@ -69,6 +70,7 @@ def write_bundle(
 ) -> Bundle:
     """Write the bundle of a trained network, replacing an older bundle at `folder` as a whole.
 
+    architecture: of the network; or those of the members of an ensemble, of which `model` is the `nets.Ensemble`.
     model:        the trained network (left as it is). sample_shape: of one row, without the batch.
     outputs:      what OUTPUTS in the space stands for.
     preprocess:   the plain data of `training.Preprocess.to_json()`, from which task and classes are taken, or
@@ -84,18 +86,23 @@ def write_bundle(
     place = Path(folder).absolute()
     _check_place(place)
     writer = Writer(space.targets)
-    plan = concrete(space.plan(architecture, outputs), sample_shape, space.targets, outputs)
-    body = writer.write(plan, 4)
+    members = [architecture] if isinstance(architecture, Architecture) else list(architecture)
+    whole = [concrete(space.plan(one, outputs), sample_shape, space.targets, outputs) for one in members]
+    classes = str(preprocess.get("task", "")) == "classification"
+    body = writer.write(whole[0] if isinstance(architecture, Architecture) else _ensemble(whole, classes), 4)
     needs = _requirements(writer)
     title = str(card.get("name") or space.name or "network")
     files: dict[str, bytes] = {
         "model.py": _model_source(writer, body, tuple(sample_shape), title).encode(),
         "weights.safetensors": save(_weights(model)),
-        "arch.json": architecture.to_json().encode(),
+        "arch.json": members[0].to_json().encode(),
         "preprocess.json": json.dumps(jsonable(preprocess), indent=1, allow_nan=False).encode(),
         "selftest.safetensors": save(_selftest(model, tuple(sample_shape))),
         "requirements.txt": "\n".join([*needs, ""]).encode(),
     }
+    if not isinstance(architecture, Architecture):
+        texts = [json.loads(one.to_json()) for one in members]
+        files["members.json"] = json.dumps({"classes": classes, "members": texts}, indent=1).encode()
     with contextlib.suppress(SpaceError):  # a class made inside a function has no name in a file
         files["space.json"] = space.to_json().encode()
     notes = [*writer.own.notes, *writer.user.notes]
@@ -107,10 +114,10 @@ def write_bundle(
             _write(temporary / name, data)
         if check:
             notes += check_bundle(temporary, own_only=not writer.user_targets and not writer.imports)
-        drawing = space.draw(architecture, width=100).replace("OUTPUTS", str(outputs or "OUTPUTS"))
+        drawn = [space.draw(one, width=100).replace("OUTPUTS", str(outputs or "OUTPUTS")) for one in members]
         shown = card_text(
             card, space_name=space.name, sample_shape=sample_shape, task=str(preprocess.get("task", "")),
-            classes=preprocess.get("classes"), notes=notes, drawing=drawing,
+            classes=preprocess.get("classes"), notes=notes, drawing="\n\n".join(drawn),
         )  # fmt: skip
         _write(temporary / "card.md", shown.encode())
         _replace(place, temporary)
@@ -119,6 +126,11 @@ def write_bundle(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Bundle(place, tuple(notes), tuple(needs), tuple(writer.user_targets))
+
+
+def _ensemble(members: Sequence[Plan], classes: bool) -> Plan:
+    """The plan of an ensemble of these networks."""
+    return Plan("searchitect.nets.Ensemble", {"*": tuple(members), "classes": classes}, "")
 
 
 def _model_source(writer: Writer, body: str, shape: tuple[int, ...], title: str) -> str:

@@ -20,7 +20,7 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 
 from searchitect.errors import ArchitectureError, StorageError, UsageError
-from searchitect.nets import build
+from searchitect.nets import Ensemble, build
 from searchitect.space import Architecture, Space
 
 AGREE = 1e-4  # relative difference of outputs that other processors may cause
@@ -28,7 +28,8 @@ AGREE = 1e-4  # relative difference of outputs that other processors may cause
 
 @dataclass(frozen=True)
 class Opened:
-    """What a bundle holds, as plain data. `sample` is the shape of one row, `outputs` the number of outputs."""
+    """What a bundle holds, as plain data. `sample` is the shape of one row, `outputs` the number of outputs. `members`
+    are the architectures of an ensemble, of which `architecture` is the first; none where it is a single network."""
 
     path: Path
     architecture: Architecture
@@ -37,6 +38,8 @@ class Opened:
     inputs: torch.Tensor
     expected: torch.Tensor
     space_json: str | None = None
+    members: tuple[Architecture, ...] = ()
+    classes: bool = True  # whether an ensemble takes the mean of probabilities
 
     @property
     def sample(self) -> tuple[int, ...]:
@@ -61,11 +64,22 @@ def read_bundle(folder: str | Path) -> Opened:
             raise ValueError("preprocess.json holds no mapping")
         definition = place / "space.json"
         space = definition.read_text(encoding="utf-8") if definition.exists() else None
-        return Opened(place, architecture, preprocess, weights, stored["inputs"], stored["outputs"], space)
+        members, classes = _members(place / "members.json")
+        return Opened(
+            place, architecture, preprocess, weights, stored["inputs"], stored["outputs"], space, members, classes
+        )
     except FileNotFoundError as error:
         raise StorageError(f"{place} is no bundle: {Path(error.filename).name} is missing") from None
-    except (OSError, SafetensorError, ValueError, KeyError, ArchitectureError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, ArchitectureError) as error:
         raise StorageError(f"the bundle {place} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _members(file: Path) -> tuple[tuple[Architecture, ...], bool]:
+    """The architectures of an ensemble, and whether their outputs are scores of classes."""
+    if not file.exists():
+        return (), True
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    return tuple(Architecture.from_json(json.dumps(one)) for one in stored["members"]), bool(stored["classes"])
 
 
 def rebuild(bundle: Opened, space: Space | None = None) -> nn.Module:
@@ -81,7 +95,10 @@ def rebuild(bundle: Opened, space: Space | None = None) -> nn.Module:
         if bundle.space_json is None:
             raise StorageError(f"{bundle.path} holds no space.json; pass the space that the network is from")
         space = Space.from_json(bundle.space_json)
-    model = build(space, bundle.architecture, bundle.sample, outputs=bundle.outputs)
+    networks = [
+        build(space, one, bundle.sample, outputs=bundle.outputs) for one in bundle.members or (bundle.architecture,)
+    ]
+    model = Ensemble(*networks, classes=bundle.classes) if bundle.members else networks[0]
     try:
         model.load_state_dict(bundle.weights)
     except RuntimeError as error:

@@ -2,8 +2,8 @@
 
 Others get from here: the block classes (each imports only torch, so that its source can be copied into an
 exported file), `build` (architecture → `nn.Module`), `build_plan`, `Costs` (parameters, MACs and memory from
-the plan alone), `supernet` (all architectures in one module), `recalibrate` and `reestimate` (BatchNorm
-statistics for inherited weights). Names are loaded when first used.
+the plan alone), `supernet` (all architectures in one module), `Ensemble` (several trained networks as one),
+`recalibrate` and `reestimate` (BatchNorm statistics for inherited weights). Names are loaded when first used.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from searchitect.nets.cells import TwoInputChain as TwoInputChain
     from searchitect.nets.cost import Cost as Cost
     from searchitect.nets.cost import Costs as Costs
+    from searchitect.nets.ensembles import Ensemble as Ensemble
     from searchitect.nets.inherit import recalibrate as recalibrate
     from searchitect.nets.inherit import reestimate as reestimate
     from searchitect.nets.operations import Depthwise as Depthwise
@@ -65,6 +66,7 @@ _FILES = BLOCKS | {
     "build_plan": "building",
     "Cost": "cost",
     "Costs": "cost",
+    "Ensemble": "ensembles",
     "Supernet": "supernets",
     "supernet": "supernets",
     "recalibrate": "inherit",
