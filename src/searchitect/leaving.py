@@ -42,6 +42,8 @@ def leave_best_so_far(session: Session, loop: Loop) -> None:
         return
     path = weights_path(session.checkpoints, best.number)
     _note_winner(session, best, best.proposal.fidelity.epochs)
+    if session.prepared.judge is not None:
+        session.store.set_meta(judged=session.prepared.judge(best.architecture))
     if path.exists():
         with _noting(session):
             inputs = _inputs(session, False)

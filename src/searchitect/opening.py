@@ -63,7 +63,7 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "start": [dict(a.decisions) for a in prepared.start],
         "environment": environment(),
         "given": prepared.given_facts,
-        "command": command_line(settings) if settings.data else "",
+        "command": command_line(settings) if settings.data or settings.table else "",
         "settings": kept,
     }  # fmt: skip
 
@@ -149,6 +149,8 @@ def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: 
         raise UsageError("this study's baseline is code of yours: bring it back with --code FILE.py or baseline=")
     if meta["evaluator"]["kind"] == "function" and given.evaluate is None:
         raise UsageError("this study calls a function of yours: bring it back with --code FILE.py or evaluate=")
+    if meta["evaluator"]["kind"] == "table" and given.evaluate is None and not stored.get("table"):
+        raise UsageError("this study looks up a table of yours: pass it again as evaluate=")
     for name in meta["evaluator"].get("own") or ():
         if getattr(given, name) is None:
             raise UsageError(f"this study's {name} is code of yours: bring it back with --code FILE.py or {name}=")

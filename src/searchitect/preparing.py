@@ -26,6 +26,7 @@ from searchitect.sharing import METHODS
 from searchitect.space import Architecture, Space
 from searchitect.spaces import auto, load_space
 from searchitect.spaces.automatic import shared
+from searchitect.tabled import from_table, is_table
 from searchitect.training import RawData, Recipe, check_metrics, load, recipe_for
 from searchitect.training.own import Own
 from searchitect.training.split import part, split
@@ -72,10 +73,14 @@ class Prepared:
     baseline_factory: Callable[[], nn.Module] | None = None
     given_facts: dict[str, Any] = field(default_factory=dict)  # sample and outputs, for `evaluate`
     start: tuple[Architecture, ...] = ()  # what the strategy proposes first
+    known: Callable[[Architecture], bool] | None = None  # of a table: whether it has a row that keeps known limits
+    judge: Callable[[Architecture], dict[str, Any]] | None = None  # of a table: what its score column says
     selftest: bool = True  # see Given
 
     def feasible(self, architecture: Architecture) -> bool:
         """Whether it can be built and keeps the limits known from the plan alone."""
+        if self.known is not None:
+            return self.space.allows(architecture) and self.known(architecture)
         if self.costs is None:
             return self.space.allows(architecture)
         return self.costs.feasible(architecture, self._limits)
@@ -102,6 +107,8 @@ def prepare(settings: Settings, given: Given) -> Prepared:
 
 
 def _prepare(settings: Settings, given: Given) -> Prepared:
+    if is_table(settings, given.evaluate):
+        return _with_table(settings, given)
     workers, threads, device = _machine(settings)
     raw = _load(settings, given)
     space, why = find_space(settings, given, raw)
@@ -146,6 +153,24 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     return Prepared(
         settings, space, why, aims, evaluator, usual_epochs(len(train), recipe.batch_size), workers, threads, device,
         costs, kept, part(raw, splits, "test"), facts, architecture, factory,
+    )  # fmt: skip
+
+
+def _with_table(settings: Settings, given: Given) -> Prepared:
+    objects = ("data", "test_data", "loss", "step", "weights", "groups", "sample", "outputs")
+    found = from_table(settings, given.evaluate, {name: getattr(given, name) for name in objects})
+    if given.space is not None or settings.space is not None:
+        space, _ = find_space(settings, given, None)
+        if space.fingerprint != found.space.fingerprint:
+            raise UsageError(f"space: {found.facts['source']} brings a space of its own; leave yours out")
+    factory, architecture = _baseline(settings, given, found.space)
+    if factory is not None:
+        raise UsageError(f"baseline: {found.facts['source']} knows its own architectures only; give decisions by name")
+    # nothing is waited for, so no process is needed; nothing is trained, so nothing can be retrained
+    chosen = msgspec.structs.replace(settings, executor=settings.executor or "serial", finalize=False)
+    return Prepared(
+        chosen, found.space, "the table's", found.objectives, found.evaluator, found.epochs, *_machine(chosen),
+        data_facts=found.facts, baseline_architecture=architecture, known=found.known, judge=found.judge,
     )  # fmt: skip
 
 

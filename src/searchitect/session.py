@@ -178,7 +178,7 @@ class Session:
 
     def _loop(self, executor: Executor, interrupts: Interrupts, fidelities: budget.Fidelities) -> Loop:
         settings, prepared = self.settings, self.prepared
-        feasible = prepared.feasible if prepared.costs is not None else None
+        feasible = None if prepared.costs is None and prepared.known is None else prepared.feasible
         name, options = settings.strategy, dict(self.store.meta["strategy"]["options"])
         if name == "auto":  # only in a new study, whose file we have just written
             name = self.store.meta["strategy"]["name"]
@@ -238,10 +238,11 @@ class Session:
         pauses = fidelity.horizon > fidelity.epochs
         long = self.baseline_epoch * (fidelity.epochs - start) * fidelity.data > CHECKPOINT_FROM
         state = state_path(self.checkpoints, (first or trial).number) if long or pauses or start else None
+        evaluator = self.prepared.evaluator
         beaten = incumbent is not None and thoroughness(incumbent.proposal.fidelity) > thoroughness(fidelity)
         task = Task(
             trial.number, trial.architecture.decisions, trial.seed, fidelity.epochs, data=fidelity.data,
-            save=None if beaten else str(weights_path(self.checkpoints, trial.number)),
+            save=str(weights_path(self.checkpoints, trial.number)) if evaluator.weights and not beaten else None,
             rival=self._rival(trial, incumbent), horizon=fidelity.horizon, start=start,
             checkpoint=None if state is None else str(state),
             save_every=1 if long else fidelity.epochs if pauses else 0,

@@ -60,6 +60,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     space: Annotated[str | None, _about(
         "the search space: a ready one (see `searchitect spaces`), module:object or FILE.py:object; left out, "
         "it is chosen by the kind of data", "cnn")] = None
+    table: Annotated[Word | None, _about(
+        "look results up in a table of trained networks instead of training: a published one (see `searchitect "
+        "bench --list`) or FILE.npz; it brings its space and its objective", "nb201-cifar10")] = None
     budget: Annotated[str | None, _about(
         "time for everything, the final training and the test included: 90s, 3m, 1h30m, or seconds", "3m")] = None
     trials: Annotated[Count | None, _about("number of networks to try", 20)] = None
@@ -122,7 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise UsageError(f"{name} = {_short(value)}: {_in_words(error, kind)}") from None
         if self.budget is not None:
             parse_budget(self.budget)
-        if self.objectives:
+        if self.objectives and self.table is None:  # a column's name alone takes the column's direction
             read_objectives(self.objectives)
         if self.tune is not None and self.tune < 1 and self.budget is None:
             raise UsageError(

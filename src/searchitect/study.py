@@ -31,7 +31,8 @@ def search(
 
     space:    a `Space`, the name of a ready one, or None (chosen by the data).
     data:     (X, y) as arrays, tensors or frames; a path; or the name of a data set that ships along.
-    evaluate: your own training, `evaluate(model, trial) → number or numbers by name`.
+    evaluate: your own training, `evaluate(model, trial) → number or numbers by name`; or a `searchitect.bench` table,
+              whose results are looked up (also by name: table="nb201-cifar10").
     baseline: a zero-argument factory of the network to beat, or decisions of the space.
     loss:     your own loss in our training, `loss(outputs, y) → scalar tensor`, also in a supernet.
     step:     or the whole of a training step up to the loss, `step(network, x, y) → scalar tensor`.
@@ -301,7 +302,7 @@ class Study:
             "space_size": int(meta["space"]["finite"]), "strategy": meta["strategy"]["name"],
             "objectives": list(meta["objectives"]), "trials": tally(trials),
             "seconds": {k: seconds.get(k) for k in ("search", "finalize", "budget", "active")},
-            "best": None if found is None else _best_entry(found),
+            "best": None if found is None else _best_entry(found), "judged": meta.get("judged"),
             "verdict": None if verdict is None else _verdict_entry(verdict),
             "comparisons": {k: _verdict_entry(v) for k, v in (meta.get("comparisons") or {}).items()},
             "recipes": meta.get("recipes") or {},

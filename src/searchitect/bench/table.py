@@ -148,7 +148,9 @@ class Table:
         reading = self.reading(self.objectives(texts))
         steps = [Step(level.epochs, dict(level.values), level.seconds) for level in reading.levels]
         known = {name: column.values.tolist() for name, column in self.columns.items() if column.known}
-        return TableEvaluator(self.name, self.space, self.row, steps, known, curve=reading.continues)
+        return TableEvaluator(
+            self.name, self.space, self.row, steps, known, curve=reading.continues, objectives=reading.objectives
+        )
 
     def losses(self, name: str) -> np.ndarray:
         """A column turned so that smaller is better; a curve gives its last value."""

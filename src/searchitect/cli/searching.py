@@ -47,10 +47,10 @@ def search(config: str | None, dry_run: bool, json: bool, **options: Any) -> int
     """
     layers = [settings.read_toml(config)] if config else []
     chosen = settings.merge(*layers, given(options))
-    if chosen.data is None:
+    if chosen.data is None and chosen.table is None:
         raise UsageError(
             "nothing to learn from: give --data digits, --data images.npz, --data table.csv --target COLUMN, or "
-            "--data FOLDER"
+            "--data FOLDER; or --table nb201-cifar10 to look results up"
         )
     shares = chosen.strategy in METHODS and chosen.epochs is not None  # epochs of the supernet are an end too
     if chosen.budget is None and chosen.trials is None and not shares:
@@ -122,7 +122,7 @@ def placed(chosen: Settings) -> dict[str, str]:
         return {"name": chosen.name or Path(chosen.path).name or "study", "path": chosen.path}
     if chosen.name is not None:
         return {"name": chosen.name, "path": str(RUNS / _slug(chosen.name))}
-    base = _slug("-".join(_stem(text) for text in (chosen.data, chosen.space) if text))
+    base = _slug("-".join(_stem(text) for text in (chosen.data, chosen.table, chosen.space) if text))
     taken = {entry.name for entry in RUNS.iterdir()} if RUNS.is_dir() else set()
     number = next(n for n in range(1, len(taken) + 2) if f"{base}-{n}" not in taken)
     return {"name": f"{base}-{number}", "path": str(RUNS / f"{base}-{number}")}

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -104,10 +104,11 @@ class Evaluator(ABC):
     """A callable that runs in workers: `evaluator(payload, live)` with a `Task` and an `Outcome` as plain data.
 
     `kind` is the fidelity kind that it measures at. `describe()` is plain data that changes whenever results
-    would: it becomes part of the key under which results are reused.
+    would: it becomes part of the key under which results are reused. `weights`: whether a trial leaves any.
     """
 
     kind: Literal["train", "function", "table", "inherited", "zero_cost"]
+    weights: ClassVar[bool] = True
 
     @abstractmethod
     def run(self, task: Task, live: Live) -> Outcome:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from searchitect.errors import BuildError, NotFiniteError, TrialError
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Task
+from searchitect.records import Objective
 from searchitect.space import Architecture, Space
 
 
@@ -27,16 +30,18 @@ class TableEvaluator(Evaluator):
     constants: numbers that do not depend on training, such as the parameters.
     curve:     the steps are one training: all up to the task's are reported, and the task may be stopped at each;
                a task that goes on from its `start` pays the difference.
+    objectives: what it was made for, where that is known.
 
     The task's seed changes nothing. There are no weights to save and no hand-made network: tasks that ask for
     them end as TrialError. An architecture without a row ends as an invalid one, a missing number as not finite.
     """
 
     kind: Literal["train", "function", "table"] = "table"
+    weights = False
 
     def __init__(
         self, name: str, space: Space, find: Callable[[Architecture], int], steps: Sequence[Step],
-        constants: Mapping[str, Sequence[float]], *, curve: bool = False,
+        constants: Mapping[str, Sequence[float]], *, curve: bool = False, objectives: Sequence[Objective] = (),
     ) -> None:  # fmt: skip
         self.name = name
         self.space = space
@@ -44,6 +49,15 @@ class TableEvaluator(Evaluator):
         self.steps = list(steps)
         self.constants = dict(constants)
         self.curve = curve
+        self.objectives = tuple(objectives)
+
+    def fingerprint(self) -> str:
+        """Changes when any number does."""
+        found = hashlib.blake2b(digest_size=16)
+        for step in self.steps:
+            for name, values in (*sorted(step.values.items()), ("seconds", step.seconds)):
+                found.update(f"{step.epochs} {name} {len(values)} ".encode() + array("d", values).tobytes())
+        return found.hexdigest()
 
     def describe(self) -> dict[str, Any]:
         epochs = [step.epochs for step in self.steps]
