@@ -164,9 +164,11 @@ KNOWN_METRICS: dict[str, tuple[Literal["max", "min"], str]] = {
     "macs": ("min", ""),
     "latency_ms": ("min", "ms"),
     "memory_mb": ("min", "MB"),
+    "energy_mj": ("min", "mJ"),
     "seconds": ("min", "s"),
 }
 COST_METRICS = ("params", "macs", "memory_mb")  # known from the plan alone, before anything is built
+DEVICE_METRICS = ("latency_ms", "energy_mj")  # of one row on a device: predicted in a search, measured for finalists
 
 # scikit-learn's scorers are all "greater is better"; a test holds this table against the installed version.
 SCORERS = frozenset(
@@ -359,7 +361,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     `words` is "better", "worse" or "cannot tell" (the interval from `low` to `high` holds zero);
     `method` names the test, `sentence` says it to a person. `test_items` is 0 where the user's own function measured
-    both over fresh seeds, which is no test on unread data.
+    both over fresh seeds, which is no test on unread data. `superiority` is the probability that a new training of the
+    winner is better than a new training of the baseline (`finalize.intervals`).
     """
 
     metric: str
@@ -373,3 +376,4 @@ class Verdict(msgspec.Struct, frozen=True):
     level: float = 0.95
     method: str = ""
     sentence: str = ""
+    superiority: float | None = None

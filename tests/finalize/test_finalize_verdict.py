@@ -52,8 +52,9 @@ def test_one_number_a_seed_is_welchs_t_test():
     assert (verdict.winner.low, verdict.winner.high) == pytest.approx(own, rel=1e-9)
     assert verdict.winner.values == tuple(w)
     assert verdict.sentence == (
-        "better than the baseline by 3.5 points (1.0 to 6.1). Measured by your own function on your data, over 3 and 4 "
-        "fresh seeds; the search chose by the same data, so this is no test on unread data"
+        "better than the baseline by 3.5 points (1.0 to 6.1); trained anew, it would be ahead 93 times in 100. "
+        "Measured by your own function on your data, over 3 and 4 fresh seeds; the search chose by the same data, so "
+        "this is no test on unread data"
     )
     assert verdict.method == "measured by your own function; Welch's t over 3 against 4 seeds"
 
@@ -63,7 +64,7 @@ def test_smaller_is_better_where_it_is_and_wide_intervals_cannot_tell():
     assert compare_seeds([2.0, 2.1], [1.0, 1.1], metric="loss", direction="min").words == "worse"
     unsure = compare_seeds([0.8, 0.9], [0.7, 0.9], metric="accuracy", direction="max")
     assert unsure.words == "cannot tell"
-    assert "more seeds would be needed. Measured" in unsure.sentence
+    assert "more seeds would be needed; trained anew, it would be ahead 59 times in 100. Measured" in unsure.sentence
 
 
 def test_without_a_baseline_seeds_give_the_winners_own_interval():
@@ -171,7 +172,10 @@ def test_identical_networks_cannot_be_told_apart():
     assert verdict.words == "cannot tell"
     assert verdict.difference == 0
     assert verdict.low == -verdict.high < 0, "agreement on 360 items is no proof of agreement everywhere"
-    assert verdict.sentence == "cannot tell: 0.0 points (-0.8 to 0.8); more test items would be needed"
+    assert verdict.sentence == (
+        "cannot tell: 0.0 points (-0.8 to 0.8); more test items would be needed; "
+        "trained anew, it would be ahead 50 times in 100"
+    )
 
 
 def test_constant_values_have_an_interval_without_width():
@@ -186,7 +190,8 @@ def test_sentences_speak_of_points_for_shares():
     verdict = compare(w, b, metric="accuracy", direction="max")
     number = f"{100 * verdict.difference:.1f}"
     assert verdict.sentence == (
-        f"better than the baseline by {number} points ({100 * verdict.low:.1f} to {100 * verdict.high:.1f})"
+        f"better than the baseline by {number} points ({100 * verdict.low:.1f} to {100 * verdict.high:.1f}); "
+        "trained anew, it would be ahead over 99 times in 100"
     )
     assert compare(b, w, metric="accuracy", direction="max").sentence.startswith(
         f"worse than the baseline by {number} points"

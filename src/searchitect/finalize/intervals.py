@@ -17,8 +17,16 @@ different degrees of freedom: Satterthwaite 1946. Where we differ: the two sides
 (as in Welch's test), items keep their N - 1 degrees, and for items that are right or wrong I is never below 2 / N^2,
 as if the networks disagreed on two items, so that very few disagreements are not taken for certainty.
 
-Assumptions: items are independent draws, seeds are independent, seed means are about normal, differences of N items
-average to a normal number. Not covered: shift between test data and use, and choosing by looking at test scores.
+Superiority. Beside the difference stands the probability that a new training of the one is better than a new training
+of the other, on all items there could be: P(X > Y), the common language effect size of McGraw and Wong 1992, asked for
+in comparisons of learners by Bouthillier et al. 2021 (MLSys, "P(A > B)"). A training's true score varies by
+s^2 = max(0, var(seed means) - rest / N), so that P = T(D / sqrt(V + s_w^2 + s_b^2)), with T Student's distribution and
+the degrees of freedom mixed as above. Where we differ: it is predictive, so V and t keep it near 1/2 where little is
+known, and it counts no pairs, of which 3 seeds a side make nine.
+
+Assumptions: items (or blocks of them, see `blocks`) are independent draws, seeds are independent, seed means are about
+normal, differences of N items average to a normal number. Not covered: shift between test data and use, and choosing
+by looking at test scores.
 """
 
 from __future__ import annotations
@@ -26,11 +34,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit  # `scipy.stats` has the same, and takes a second to import
+from scipy.special import stdtr, stdtrit  # `scipy.stats` has the same, and takes a second to import
+
+from searchitect.finalize.blocks import Blocks, pseudo_values
+
+UNKNOWN = np.array(np.nan)
 
 
 class Interval(NamedTuple):
-    """A mean or difference with its interval, and what its variance is made of. Arrays of one shape, or numbers."""
+    """A mean or difference with its interval, and what its variance is made of. Arrays of one shape, or numbers.
+    `superiority`: of a difference, the probability that a new training of the first side has the higher score."""
 
     value: np.ndarray
     low: np.ndarray
@@ -38,6 +51,7 @@ class Interval(NamedTuple):
     seeds: np.ndarray
     items: np.ndarray
     df: np.ndarray
+    superiority: np.ndarray = UNKNOWN
 
 
 class Side(NamedTuple):
@@ -47,49 +61,77 @@ class Side(NamedTuple):
     rest: np.ndarray
 
 
-def paired(winner: np.ndarray, baseline: np.ndarray, level: float = 0.95) -> Interval:
+def paired(winner: np.ndarray, baseline: np.ndarray, level: float = 0.95, blocks: Blocks | None = None) -> Interval:
     """Winner minus baseline with its interval, for per-item values (..., S, N) and (..., S2, N).
 
-    Leading axes are many comparisons at once (for simulations). Infinite bounds mean that both have one seed.
+    Leading axes are many comparisons at once (for simulations). Infinite bounds mean that nothing is known of seeds
+    (both have one) or of items (all are of one block).
     """
     items = winner.shape[-1]
     d = winner.mean(-2) - baseline.mean(-2)
-    spread = d.var(-1, ddof=1) / items
     floor = 2 / items**2 if is_binary(winner) and is_binary(baseline) else 0.0
-    return difference(side(winner), side(baseline), spread, items, level, floor)
+    if blocks is not None and blocks.count == 1:
+        return _nothing_known(d.mean(-1), np.full(d.shape[:-1], np.inf))
+    units = items
+    if blocks is not None:
+        d, units = pseudo_values(d, blocks), blocks.count
+    sides = side(winner, blocks), side(baseline, blocks)
+    return difference(*sides, d.var(-1, ddof=1) / units, units, level, floor)
 
 
 def difference(w: Side, b: Side, spread: np.ndarray, items: int, level: float, floor: float = 0.0) -> Interval:
-    """The same from parts: `spread` (...) is the variance of the mean difference over items, the rest included."""
+    """The same from parts: `spread` (...) is the variance of the mean difference over items, the rest
+    included; infinite where nothing is known of items."""
     value = w.scores.mean(-1) - b.scores.mean(-1)
     item_part = np.maximum(np.maximum(spread - w.rest - b.rest, 0.0), floor)
     n_w, n_b = w.scores.shape[-1], b.scores.shape[-1]
-    if n_w == 1 and n_b == 1:
-        everything = np.full_like(value, np.inf)
-        return Interval(value, -everything, everything, everything, item_part, np.zeros_like(value))
+    if (n_w == 1 and n_b == 1) or np.isinf(spread).all():
+        return _nothing_known(value, item_part)
     if n_w > 1 and n_b > 1:
-        parts = [(one.scores.var(-1, ddof=1) / n, n - 1) for one, n in ((w, n_w), (b, n_b))]
+        sides = [(one.scores.var(-1, ddof=1), one.rest, n, 1 / n, 1) for one, n in ((w, n_w), (b, n_b))]
     else:  # one seed shows no spread: take the other side's for both
         known, n = (w, n_w) if n_w > 1 else (b, n_b)
-        parts = [(known.scores.var(-1, ddof=1) * (1 / n_w + 1 / n_b), n - 1)]
-    return _interval(value, parts, item_part, items, level)
+        sides = [(known.scores.var(-1, ddof=1), known.rest, n, 1 / n_w + 1 / n_b, 2)]
+    parts = [(variance * share, n - 1) for variance, _, n, share, _ in sides]
+    found = _interval(value, parts, item_part, items, level)
+    anew = [
+        (part + trainings * np.maximum(variance - n * rest, 0.0), df)
+        for (part, df), (variance, rest, n, _, trainings) in zip(parts, sides, strict=True)
+    ]
+    total, df = _mixed(anew, item_part, items)
+    z = np.divide(value, np.sqrt(total), out=np.where(value > 0, np.inf, -np.inf), where=total > 0)
+    return found._replace(superiority=np.where(value == 0, 0.5, stdtr(df, z)))
+
+
+def _nothing_known(value: np.ndarray, items: np.ndarray) -> Interval:
+    everything = np.full_like(value, np.inf)
+    return Interval(value, -everything, everything, everything, items, np.zeros_like(value))
 
 
 def _interval(
     value: np.ndarray, seed_parts: list[tuple[np.ndarray, int]], item_part: np.ndarray, items: int, level: float
 ) -> Interval:
-    seeds = sum((part for part, _ in seed_parts), np.zeros_like(value))
-    below = sum((part**2 / df for part, df in seed_parts), item_part**2 / (items - 1))
-    total = seeds + item_part
-    df = np.divide(total**2, below, out=np.full_like(total, np.inf), where=below > 0)
+    total, df = _mixed(seed_parts, item_part, items)
     half = stdtrit(df, (1 + level) / 2) * np.sqrt(total)
+    seeds = sum((part for part, _ in seed_parts), np.zeros_like(value))
     return Interval(value, value - half, value + half, seeds, item_part, df)
 
 
-def side(values: np.ndarray) -> Side:
+def _mixed(
+    seed_parts: list[tuple[np.ndarray, int]], item_part: np.ndarray, items: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A sum of variances, and its degrees of freedom by Satterthwaite."""
+    total = sum((part for part, _ in seed_parts), item_part)
+    below = sum((part**2 / df for part, df in seed_parts), item_part**2 / (items - 1))
+    return total, np.divide(total**2, below, out=np.full_like(total, np.inf), where=below > 0)
+
+
+def side(values: np.ndarray, blocks: Blocks | None = None) -> Side:
     """What is needed of one network's values (..., S, N)."""
-    seeds, items = values.shape[-2:]
     scores = values.mean(-1)
+    if blocks is not None:
+        values = pseudo_values(values, blocks)
+    seeds, items = values.shape[-2:]
     if seeds == 1:
         return Side(scores, np.zeros(scores.shape[:-1]))
     # sum of squares of the rest = all - seeds - items, which needs no further array of the size of `values`

@@ -16,6 +16,7 @@ from scipy.special import ndtri, stdtrit
 
 from searchitect.errors import NotFiniteError, UsageError
 from searchitect.finalize import intervals, wording
+from searchitect.finalize.blocks import Blocks, drawn, pseudo_values
 from searchitect.finalize.intervals import Interval, Side
 from searchitect.records import COST_METRICS, Score, Verdict
 from searchitect.seeds import derive
@@ -34,8 +35,10 @@ def compare(
     direction: Direction,
     level: float = 0.95,
     rival: str = wording.BASELINE,
+    blocks: Blocks | None = None,
 ) -> Verdict:
-    """The verdict for a metric that is a mean over test items. `rival` is what the sentence calls the other side.
+    """The verdict for a metric that is a mean over test items. `rival` is what the sentence calls the other side,
+    `blocks` are test items that are not independent of each other.
 
     winner (S, N), baseline (S2, N): the metric of each seed's network on each item (1 or 0 for right or wrong, the
     loss, the squared or absolute error); N items are the same and in the same order. One seed a side says nothing about
@@ -48,10 +51,12 @@ def compare(
     _check_level(level)
     if b is not None and b.shape[1] != w.shape[1]:
         raise UsageError(f"winner has {w.shape[1]:,} test items, baseline {b.shape[1]:,}: score both on the same ones")
-    found = None if b is None else intervals.paired(w, b, level)
-    own = _own_score(w, level), None if b is None else _own_score(b, level)
-    method = f"items{' paired' if b is not None else ''}, {_seed_method(len(w), None if b is None else len(b))}"
-    return _verdict(own, found, metric, direction, w.shape[1], method, level, rival)
+    _check_blocks(blocks, w.shape[1])
+    found = None if b is None else intervals.paired(w, b, level, blocks)
+    own = _own_score(w, level, blocks), None if b is None else _own_score(b, level, blocks)
+    paired = " paired" if b is not None else ""
+    method = f"items{paired}{_block_method(blocks)}, {_seed_method(len(w), None if b is None else len(b))}"
+    return _verdict(own, found, metric, direction, w.shape[1], method, level, (rival, blocks))
 
 
 def compare_scores(
@@ -65,12 +70,15 @@ def compare_scores(
     level: float = 0.95,
     seed: int = 0,
     rival: str = wording.BASELINE,
+    blocks: Blocks | None = None,
 ) -> Verdict:
     """The verdict for any metric of outputs and targets (r2, f1, roc_auc, rmse, ...).
 
     winner, baseline: one array of outputs (N, ...) a seed; y (N, ...). The item part is the variance over 400 bootstrap
-    resamples of the items, the same for both sides (Efron 1979); the rest is as in `compare`, which it equals up to the
-    resampling error when the metric is a mean. Costs 400 × (S + S2) calls of `score`.
+    resamples of the items (of whole blocks, where there are some), the same for both sides (Efron 1979); the rest is as
+    in `compare`, which it equals up to the resampling error when the metric is a mean. Of n units drawn, a bootstrap's
+    variance is (n - 1) / n of what it estimates, which matters for few blocks and is put right. Costs 400 × (S + S2)
+    calls of `score`.
 
     Raises UsageError for shapes that do not fit, or when more than a tenth of the resamples give no score;
     NotFiniteError when the score of all items is not finite.
@@ -85,21 +93,25 @@ def compare_scores(
                 raise UsageError(f"{name} has outputs of {len(outputs):,} items, there are {len(y):,} targets")
     if len(y) < 2:
         raise UsageError(f"a comparison needs at least 2 test items, there are {len(y)}")
+    _check_blocks(blocks, len(y))
     runs = [outputs for side in sides for outputs in side]
     full = np.array([float(score(outputs, y)) for outputs in runs])
     if not np.isfinite(full).all():
         raise NotFiniteError(f"{metric}: the score of a network on all test items is {full[~np.isfinite(full)][0]}")
-    resampled = _resample(runs, y, score, seed, metric)  # (resamples, S + S2)
+    known = None if blocks is None or blocks.count == 1 else blocks
+    resampled = _resample(runs, y, score, seed, metric, known)  # (resamples, S + S2)
     cut, n = len(sides[0]), len(y)
-    w, own_w = _resampled(full[:cut], resampled[:, :cut], n, level)
+    units = n if known is None else known.count
+    w, own_w = _resampled(full[:cut], resampled[:, :cut], units, level)
     if not sides[1]:
-        method = f"items by bootstrap, {_seed_method(cut, None)}"
-        return _verdict((own_w, None), None, metric, direction, n, method, level)
-    b, own_b = _resampled(full[cut:], resampled[:, cut:], n, level)
+        method = f"items{_block_method(blocks)} by bootstrap, {_seed_method(cut, None)}"
+        return _verdict((own_w, None), None, metric, direction, n, method, level, (rival, blocks))
+    b, own_b = _resampled(full[cut:], resampled[:, cut:], units, level)
     spread = (resampled[:, :cut].mean(1) - resampled[:, cut:].mean(1)).var(ddof=1)
-    found = intervals.difference(w, b, spread, n, level)
-    method = f"items by paired bootstrap, {_seed_method(cut, len(sides[1]))}"
-    return _verdict((own_w, own_b), found, metric, direction, n, method, level, rival)
+    unknown = np.full_like(spread, np.inf)  # all items are of one block
+    found = intervals.difference(w, b, spread if known is blocks else unknown, units, level)
+    method = f"items{_block_method(blocks)} by paired bootstrap, {_seed_method(cut, len(sides[1]))}"
+    return _verdict((own_w, own_b), found, metric, direction, n, method, level, (rival, blocks))
 
 
 def compare_seeds(
@@ -124,10 +136,12 @@ def compare_seeds(
     seeds = [len(values) for values in sides]
     name, counts = "Welch" if found else "Student", " against ".join(map(str, seeds))
     method = f"measured by your own function; {name}'s t over {counts} seeds"
-    verdict = _verdict((own[0], own[1] if found else None), found, metric, direction, 0, method, level, rival)
+    verdict = _verdict((own[0], own[1] if found else None), found, metric, direction, 0, method, level, (rival, None))
     if verdict.difference is not None and not any(map(np.ptp, sides)) and metric not in COST_METRICS:
         sentence = wording.unmoved(metric, verdict.difference)
-        verdict = msgspec.structs.replace(verdict, low=None, high=None, words="cannot tell", sentence=sentence)
+        verdict = msgspec.structs.replace(
+            verdict, low=None, high=None, words="cannot tell", superiority=None, sentence=sentence
+        )
     return msgspec.structs.replace(verdict, sentence=wording.by_function(verdict.sentence, seeds))
 
 
@@ -137,8 +151,9 @@ def as_same(verdict: Verdict) -> Verdict:
     if not verdict.test_items:
         sentence = wording.by_function(sentence, [verdict.winner.n])
     return msgspec.structs.replace(
-        verdict, baseline=verdict.winner, difference=0.0, low=0.0, high=0.0, words="cannot tell", sentence=sentence
-    )
+        verdict, baseline=verdict.winner, difference=0.0, low=0.0, high=0.0, words="cannot tell", superiority=0.5,
+        sentence=sentence,
+    )  # fmt: skip
 
 
 def _one_a_seed(name: str, metric: str, given: Sequence[float]) -> np.ndarray:
@@ -162,12 +177,13 @@ def _resampled(full: np.ndarray, resampled: np.ndarray, items: int, level: float
 
 
 def _resample(
-    runs: list[np.ndarray], y: np.ndarray, score: Callable[[np.ndarray, np.ndarray], float], seed: int, metric: str
-) -> np.ndarray:
+    runs: list[np.ndarray], y: np.ndarray, score: Callable[[np.ndarray, np.ndarray], float], seed: int, metric: str,
+    blocks: Blocks | None,
+) -> np.ndarray:  # fmt: skip
     rng = np.random.default_rng(derive(seed, "bootstrap"))
     rows: list[list[float]] = []
     for _ in range(RESAMPLES):
-        take = rng.integers(0, len(y), len(y))
+        take = drawn(rng, len(y), blocks)
         try:
             row = [float(score(outputs[take], y[take])) for outputs in runs]
         except (ValueError, ArithmeticError, RuntimeError, NotFiniteError):
@@ -179,20 +195,31 @@ def _resample(
             f"{metric} could be computed for {len(rows)} of {RESAMPLES} resamples of the {len(y):,} test items only: "
             "the test part is too small for this metric"
         )
-    return np.array(rows)
+    found, units = np.array(rows), len(y) if blocks is None else blocks.count
+    centre = found.mean(0)
+    wider: np.ndarray = centre + (found - centre) * np.sqrt(units / (units - 1))
+    return wider
 
 
-def _own_score(values: np.ndarray, level: float) -> Score:
-    items = values.shape[-1]
-    one = intervals.side(values)
-    spread = values.mean(-2).var(-1, ddof=1) / items
-    found = intervals.single(one, spread, items, level)
+def _own_score(values: np.ndarray, level: float, blocks: Blocks | None) -> Score:
+    """One network's mean and interval; a single block of items says no more than its items do."""
+    blocks = None if blocks is not None and blocks.count == 1 else blocks
+    one, means = intervals.side(values, blocks), values.mean(-2)
+    units = values.shape[-1]
+    if blocks is not None:
+        means, units = pseudo_values(means, blocks), blocks.count
+    spread = means.var(-1, ddof=1) / units
+    found = intervals.single(one, spread, units, level)
     if not intervals.is_binary(values):
         return _score_of(found, one.scores)
     # A share: Wilson's interval for the items, which stays within 0 and 1 and is not empty at either end, widened on
     # each side by Student's t for the seeds (the squares of the two arms are added: Zou and Donner 2008, "MOVER").
+    # Blocks: as many items as would have this variance if they were independent (Korn and Graubard 1998).
     p = float(found.value)
-    z2 = float(ndtri((1 + level) / 2)) ** 2
+    items, z2 = float(values.shape[-1]), float(ndtri((1 + level) / 2)) ** 2
+    if blocks is not None:
+        z2 = float(stdtrit(units - 1, (1 + level) / 2)) ** 2
+        items = min(items, p * (1 - p) / float(spread)) if spread > 0 else items
     centre = (p + z2 / (2 * items)) / (1 + z2 / items)
     half = np.sqrt(z2 * (p * (1 - p) / items + z2 / (4 * items * items))) / (1 + z2 / items)
     df = max(len(values) - 1, 1)
@@ -208,15 +235,17 @@ def _score_of(found: Interval, scores: np.ndarray) -> Score:
 
 def _verdict(
     own: tuple[Score, Score | None], difference: Interval | None, metric: str, direction: Direction, items: int,
-    method: str, level: float, rival: str = wording.BASELINE,
+    method: str, level: float, against: tuple[str, Blocks | None],
 ) -> Verdict:  # fmt: skip
+    """against: what the other side is called, and which test items are not independent."""
     winner, baseline = own
     if difference is None:
         sentence = wording.alone(metric, winner)
         return Verdict(metric, winner, None, None, None, None, "no baseline", items, level, method, sentence)
-    value = float(difference.value)
-    if not np.isfinite(difference.seeds):
-        sentence = wording.one_seed(metric, value)
+    value, (rival, blocks) = float(difference.value), against
+    if not np.isfinite(difference.low):
+        one_block = blocks is not None and blocks.count == 1
+        sentence = (wording.one_block if one_block else wording.one_seed)(metric, value)
         return Verdict(metric, winner, baseline, value, None, None, "cannot tell", items, level, method, sentence)
     low, high = float(difference.low), float(difference.high)
     gain_low, gain_high = (low, high) if direction == "max" else (-high, -low)
@@ -225,9 +254,26 @@ def _verdict(
         words = "better"
     elif gain_high < 0:
         words = "worse"
+    ahead = float(difference.superiority) if direction == "max" else 1 - float(difference.superiority)
     share = float(difference.seeds / total) if (total := difference.seeds + difference.items) > 0 else 0.5
-    sentence = wording.compared(metric, direction, words, (value, low, high), share, rival)
-    return Verdict(metric, winner, baseline, value, low, high, words, items, level, method, sentence)
+    more = "test items" if blocks is None else f"{blocks.name} to test on"
+    sentence = wording.compared(metric, direction, words, (value, low, high), (share, more), rival)
+    return Verdict(
+        metric, winner, baseline, value, low, high, words, items, level, method,
+        f"{sentence}; {wording.superior(ahead)}", ahead,
+    )  # fmt: skip
+
+
+def _block_method(blocks: Blocks | None) -> str:
+    if blocks is None:
+        return ""
+    names = blocks.name if blocks.count > 1 else blocks.name.replace("groups", "group").replace("stretches", "stretch")
+    return f" by {blocks.count:,} {names}"
+
+
+def _check_blocks(blocks: Blocks | None, items: int) -> None:
+    if blocks is not None and len(blocks.codes) != items:
+        raise UsageError(f"blocks of {len(blocks.codes):,} test items, there are {items:,}: give one for each")
 
 
 def _seed_method(winner: int, baseline: int | None) -> str:

@@ -24,17 +24,19 @@ def compared(
     direction: Literal["max", "min"],
     words: Literal["better", "worse", "cannot tell"],
     numbers: tuple[float, float, float],
-    seed_share: float,
+    missing: tuple[float, str],
     rival: str = BASELINE,
 ) -> str:
-    """One sentence for (difference, low, high); `seed_share` is the share of seeds in its variance."""
+    """One sentence for (difference, low, high); `missing` is the share of seeds in its variance, and what else there
+    could be more of ("test items")."""
+    seed_share, others = missing
     if words == "cannot tell":
         value, low, high = _written(numbers, metric)
-        more = "more seeds or test items"
+        more = f"more seeds or {others}"
         if seed_share > _MOSTLY:
             more = "more seeds"
         elif seed_share < 1 - _MOSTLY:
-            more = "more test items"
+            more = f"more {others}"
         of = "" if is_share(metric) else f"{metric} differs by "
         return f"cannot tell: {of}{value} ({low} to {high}); {more} would be needed"
     value, low, high = _written(tuple(sorted(map(abs, numbers))), metric, middle=True)
@@ -51,6 +53,22 @@ def one_seed(metric: str, difference: float) -> str:
         f"cannot tell: {value} in {metric} between one training each; how much the seed matters is unknown, "
         "train with at least 3 seeds"
     )
+
+
+def one_block(metric: str, difference: float) -> str:
+    """All test items are of one group, or too few to be cut into stretches of time."""
+    (value,) = _written((difference,), metric)
+    return (
+        f"cannot tell: {value} in {metric} on test items that all belong together, which says nothing about others; "
+        "hold out more of them"
+    )
+
+
+def superior(probability: float) -> str:
+    """How often a new training of the one would be better than a new training of the other."""
+    times = min(max(round(100 * probability), 1), 99)
+    sure = "over " * (probability > 0.995) + "under " * (probability < 0.005)
+    return f"trained anew, it would be ahead {sure}{times} times in 100"
 
 
 def unmoved(metric: str, difference: float) -> str:
