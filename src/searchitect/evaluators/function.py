@@ -12,11 +12,13 @@ from torch import nn
 
 from searchitect.errors import TrialError, UsageError
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Task
-from searchitect.evaluators.train import ANEW, save_weights, untrained
+from searchitect.evaluators.train import ANEW, TIMED, save_weights, untrained
+from searchitect.hardware import Law, attach, measured
+from searchitect.nets import Costs
 from searchitect.seeds import derive
 from searchitect.space import Architecture, Space
 from searchitect.torchseeds import seeded_torch
-from searchitect.training import as_number, latency_ms, parameters
+from searchitect.training import as_number, parameters
 
 
 class LiveTrial:
@@ -63,7 +65,8 @@ class FunctionEvaluator(Evaluator):
     """Builds the network and calls `evaluate(model, trial)` in a worker.
 
     The function gives one number (the first goal) or a mapping with every objective by name; the study adds
-    `params` and, where asked for, `latency_ms`. It runs with torch's generators seeded from the trial.
+    `params` and, where asked for, `latency_ms` (told by its law or, without one, measured). It runs with torch's
+    generators seeded from the trial.
 
     sample:  shape of one input row, to size lazy layers and check shapes; None builds without a dry run.
     outputs: stands for OUTPUTS in the space.
@@ -85,6 +88,8 @@ class FunctionEvaluator(Evaluator):
         self.sample = sample
         self.outputs = outputs
         self.baseline = baseline
+        self.laws: dict[str, Law] = {}
+        self._costs: Costs | None = None
 
     def describe(self) -> dict[str, Any]:
         try:
@@ -101,14 +106,31 @@ class FunctionEvaluator(Evaluator):
         with seeded_torch(trial.seed):
             answer = self.evaluate(model, trial)
         seconds = time.monotonic() - began
-        numbers = {"params": float(parameters(model)), "seconds": seconds} | self._numbers(answer)
+        numbers = {"params": float(parameters(model)), "seconds": seconds}
+        numbers |= self._predicted(architecture) if task.network == "architecture" else {}
+        numbers |= self._numbers(answer)
         if "latency_ms" in self.metrics and "latency_ms" not in numbers and self.sample is not None:
-            numbers["latency_ms"] = latency_ms(model, self.sample, repeats=20, device=live.device)
+            numbers["latency_ms"] = measured([model], self.sample, device=live.device, seconds=TIMED)[0].ms
         if task.save and (task.rival is None or task.rival.beaten(task.number, numbers)):
             save_weights(model, Path(task.save))
         epochs = task.epochs - trial.start or len(trial.curve)
         notes = (ANEW,) if trial.start < task.start else ()
         return Outcome(numbers, seconds, epochs, tuple(trial.curve), live.device, notes, live.should_stop())
+
+    def take(self, laws: Mapping[str, Law]) -> None:
+        """From now on these metrics are told beforehand, by a law each; what the function returns comes first."""
+        self.laws, self._costs = dict(laws), None
+
+    def _predicted(self, architecture: Architecture) -> dict[str, float]:
+        if not self.laws or self.sample is None:
+            return {}
+        if self._costs is None:
+            self._costs = Costs(self.space, self.sample, self.outputs)
+            attach(self._costs, self.laws)
+        return {name: tell(architecture) for name, tell in self._costs.predicted.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_costs": None}
 
     def _numbers(self, answer: Any) -> dict[str, float]:
         if isinstance(answer, Mapping):

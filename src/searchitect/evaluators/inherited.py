@@ -23,7 +23,7 @@ PROBED = 3  # steps of a throw-away supernet, to know what an epoch takes
 class InheritedEvaluator(Evaluator):
     """Runs the epochs of a supernet and measures architectures with its weights; all other tasks are trainings.
 
-    train:   the evaluator of the study, which has data, recipe and metrics, and trains finalists.
+    train:   the evaluator of the study, which has data, recipe and metrics, and trains finalists; its laws are taken.
     method, options: of `searchitect.sharing`. seed: of the supernet. objectives: whose limits on costs known from the
              plan are kept by what is derived. hand_made: the architecture to beat, for the guard.
 
@@ -39,7 +39,7 @@ class InheritedEvaluator(Evaluator):
     ) -> None:  # fmt: skip
         self.train, self.method, self.options, self.seed = train, method, dict(options), seed
         self.hand_made = hand_made
-        self.limits = [o for o in objectives if o.is_limit and o.metric in COST_METRICS]
+        self.limits = [o for o in objectives if o.is_limit and o.metric in (*COST_METRICS, *train.laws)]
         self._search: SupernetSearch | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -115,8 +115,7 @@ class InheritedEvaluator(Evaluator):
         return SupernetSearch(self.method, start, data)
 
     def _costs(self, architecture: Architecture) -> dict[str, float]:
-        cost = self.train.costs().of(architecture)
-        return {"params": float(cost.params), "macs": float(cost.macs), "memory_mb": cost.memory_mb}
+        return self.train.costs().numbers(architecture)
 
 
 def _folder(task: Task, epoch: int) -> Path:

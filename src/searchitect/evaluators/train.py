@@ -24,9 +24,10 @@ from searchitect.nets import Costs, build
 from searchitect.nets.cells import Edge, TwoInputCell, TwoInputChain
 from searchitect.nets.operations import Skip
 from searchitect.seeds import derive
+from searchitect.records import COST_METRICS, DEVICE_METRICS
 from searchitect.space import Architecture, Space
 from searchitect.torchseeds import seeded_torch
-from searchitect.training import Recipe, TrainData, fit, latency_ms, parameters, predict, prepare
+from searchitect.training import Recipe, TrainData, fit, parameters, predict, prepare
 from searchitect.training.data import RawData
 from searchitect.training.loop import USUAL
 from searchitect.training.meters import need_scorers
@@ -35,7 +36,8 @@ from searchitect.training.regular import Places
 from searchitect.training.split import held_out
 
 ANEW = "trained anew from the first epoch: the checkpoint of the trial that it continues was not there"
-BESIDE = ("params", "macs", "memory_mb", "latency_ms", "seconds")  # not computed from the outputs
+BESIDE = (*COST_METRICS, *DEVICE_METRICS, "seconds")  # not computed from the outputs
+TIMED = 0.5  # seconds in which the latency of one network is measured
 
 
 class TrainEvaluator(Evaluator):
@@ -46,9 +48,8 @@ class TrainEvaluator(Evaluator):
     baseline:   a zero-argument factory for the hand-made network, or None.
     own:        the user's loss or step in the place of the usual loss.
 
-    Same task, same thread count: same numbers, bit for bit. Parameters, MACs and memory come from the plan;
-    latency, where asked for, is the median of 20 passes of one row after training, while other workers run
-    (finalists are measured again alone).
+    Same task, same thread count: same numbers, bit for bit. Parameters, MACs and memory come from the plan, latency and
+    energy from `laws` (`take`); the latency of what no law covers is measured after training, while other workers run.
     """
 
     kind: Literal["train", "function", "table"] = "train"
@@ -69,6 +70,7 @@ class TrainEvaluator(Evaluator):
         self.own = own
         self.notes: tuple[str, ...] = ()  # what preparing the training rows had to say
         self._prepared: dict[tuple[str, int], TrainData] = {}
+        self.laws: dict[str, Law] = {}
         self._costs: Costs | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -132,8 +134,8 @@ class TrainEvaluator(Evaluator):
         notes = [*result.notes, *([ANEW] if before < task.start else [])]
         if data.x_eval is not None:
             notes += _unsteady(model, data.x_eval[:64], live.device)
-        if "latency_ms" in self.beside:
-            costs["latency_ms"] = latency_ms(model, data.sample, repeats=20, device=live.device)
+        if "latency_ms" in self.beside and "latency_ms" not in costs:
+            costs["latency_ms"] = measured([model], data.sample, device=live.device, seconds=TIMED)[0].ms
         numbers = {**costs, **(result.metrics if scoring else {}), "seconds": result.seconds}
         if task.save and (task.rival is None or task.rival.beaten(task.number, numbers)):
             save_weights(model, Path(task.save))
@@ -151,12 +153,17 @@ class TrainEvaluator(Evaluator):
         if self._costs is None:
             self._costs = Costs(self.space, self.data("train").sample, self.raw.outputs)
         return self._costs
+            attach(self._costs, self.laws)
 
     def _cost_numbers(self, task: Task, model: nn.Module) -> dict[str, float]:
+    def take(self, laws: Mapping[str, Law]) -> None:
+        """From now on these metrics are told beforehand, by a law each."""
+        self.laws = dict(laws)
+        attach(self.costs(), self.laws)
+
         numbers = {"params": float(parameters(model))}
         if task.network == "architecture":
-            cost = self.costs().of(Architecture(self.space.fingerprint, task.decisions))
-            numbers |= {"params": float(cost.params), "macs": float(cost.macs), "memory_mb": cost.memory_mb}
+            numbers |= self.costs().numbers(Architecture(self.space.fingerprint, task.decisions))
         return numbers
 
     def _share(self, data: TrainData, task: Task) -> TrainData:

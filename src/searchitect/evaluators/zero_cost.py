@@ -28,7 +28,7 @@ class ZeroCostEvaluator(Evaluator):
             of others are notes.
 
     There is no curve and there are no weights to keep; a task that asks for weights, for a hand-made network or for all
-    rows ends as TrialError. Parameters, MACs and memory come from the plan.
+    rows ends as TrialError. Parameters, MACs, memory and what is predicted come from the plan.
     """
 
     kind: Literal["train", "function", "table", "inherited", "zero_cost"] = "zero_cost"
@@ -58,8 +58,7 @@ class ZeroCostEvaluator(Evaluator):
         missing = [name for name in self.needed if name in found.reasons]
         if missing:
             raise NotFiniteError("; ".join(f"{name}: {found.reasons[name]}" for name in missing))
-        cost = self.train.costs().of(Architecture(self.train.space.fingerprint, task.decisions))
-        numbers = {"params": float(cost.params), "macs": float(cost.macs), "memory_mb": cost.memory_mb}
+        numbers = self.train.costs().numbers(Architecture(self.train.space.fingerprint, task.decisions))
         seconds = time.monotonic() - began
         notes = tuple(f"{name}: {why}" for name, why in found.reasons.items())
         return Outcome(found.values | numbers | {"seconds": seconds}, seconds, device=live.device, notes=notes)

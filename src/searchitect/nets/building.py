@@ -59,6 +59,14 @@ def build_plan(
     targets: Mapping[str, Any] | None = None, outputs: int | None = None, seed: int = 0,
 ) -> nn.Module:  # fmt: skip
     """The network of a plan; `targets` are the classes and functions that the user brought, by path."""
+    return build_known(plan, sample, targets=targets, outputs=outputs, seed=seed)[0]
+
+
+def build_known(
+    plan: Plan, sample: torch.Tensor | tuple[int, ...] | None, *,
+    targets: Mapping[str, Any] | None = None, outputs: int | None = None, seed: int = 0,
+) -> tuple[nn.Module, list[tuple[nn.Module, Plan]]]:  # fmt: skip
+    """The network of a plan, and for each module that was made of a plan of its own, which one that was."""
     x = None if sample is None else _example(sample)
     maker = _Maker(targets or {}, outputs)
     try:
@@ -70,7 +78,7 @@ def build_plan(
     except RecursionError:
         raise BuildError(f"{place(plan)}: nested too deeply to be built") from None
     _check_sized(module, maker, has_run=x is not None)
-    return module.train()
+    return module.train(), list(maker.made.values())
 
 
 def _dry_run(module: nn.Module, x: torch.Tensor, maker: _Maker, plan: Plan) -> None:

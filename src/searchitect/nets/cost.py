@@ -6,7 +6,7 @@ shape, run on the CPU under torch's flop counter, and remembered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -47,6 +47,9 @@ class Limit(Protocol):
 class Costs:
     """The costs of a space's architectures for one input shape; nothing is built, answers are remembered.
 
+    `predicted` are numbers by name that somebody else tells of an architecture beforehand, such as `latency_ms`; limits
+    on them are kept like the others.
+
     sample_shape: one input without the batch, for example (C, H, W).
     outputs:      what OUTPUTS in the space stands for.
     batch:        samples per training step, for `memory_mb`: MB (10^6 bytes) of float32 activations that
@@ -60,8 +63,9 @@ class Costs:
         self.shape: Shape = tuple(sample_shape)
         self.outputs = outputs
         self.batch = batch
-        self._walk = Walk(LAYER_COSTS | BLOCK_COSTS, self._probe)
+        self._walk = Walk(LAYER_COSTS | BLOCK_COSTS, self.probe)
         self._probed: dict[Any, Part] = {}
+        self.predicted: dict[str, Callable[[Architecture], float]] = {}
 
     def of(self, architecture: Architecture) -> Cost:
         """The cost of one architecture, which must belong to the space.
@@ -86,8 +90,8 @@ class Costs:
         return Cost(part.params, part.macs, BYTES * (kept * self.batch + STATES * part.params) / 1e6)
 
     def feasible(self, architecture: Architecture, objectives: Iterable[Limit] = ()) -> bool:
-        """Whether the architecture fits together and keeps every limit on params, macs and memory_mb, and those that
-        the space declares.
+        """Whether the architecture fits together and keeps every limit on params, macs, memory_mb and what is predicted,
+        and those that the space declares.
 
         What cannot be known without running the user's failing code counts as feasible: the trial will
         then fail with its true cause.
@@ -101,9 +105,18 @@ class Costs:
         except TrialError:
             return True
         known = cost._asdict()
-        return all(o.kept(known[o.metric]) for o in (*self.space.cost_limits, *objectives) if o.metric in known)
+        if not all(o.kept(known[o.metric]) for o in (*self.space.cost_limits, *objectives) if o.metric in known):
+            return False
+        return all(o.kept(self.predicted[o.metric](architecture)) for o in objectives if o.metric in self.predicted)
 
-    def _probe(self, plan: Plan, shape: Shape) -> Part:
+    def numbers(self, architecture: Architecture) -> dict[str, float]:
+        """Everything that is known beforehand, by the names of metrics."""
+        cost = self.of(architecture)
+        known = {"params": float(cost.params), "macs": float(cost.macs), "memory_mb": cost.memory_mb}
+        return known | {name: tell(architecture) for name, tell in self.predicted.items()}
+
+    def probe(self, plan: Plan, shape: Shape) -> Part:
+        """The cost of a module that no table knows, found once."""
         name = _frozen(plan), shape
         if name not in self._probed:
             self._probed[name] = probe(plan, shape, self.space.targets, self.outputs)
