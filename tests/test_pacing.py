@@ -1,0 +1,135 @@
+"""Final trainings on machines that become slower: an executor with a clock of its own plays them."""
+
+import pytest
+
+from searchitect.evaluators.base import Outcome, Task
+from searchitect.executors import Failed, Finished
+from searchitect.pacing import Pace
+from searchitect.tasks import FIRST_TICKET, run_tasks
+
+
+class Machine:
+    """Workers whose epochs take `cost` seconds times `slower(now)`; keeps the limit of a task as our training does."""
+
+    def __init__(self, slots=2, slower=lambda now: 1.0, cost=lambda task: 1.0, fails=()):
+        self.slots, self.slower, self.cost, self.fails = slots, slower, cost, set(fails)
+        self.now, self.queue, self.running, self.stopped = 0.0, [], {}, []
+        self.run = []  # (seed, number, epochs asked for, epochs done)
+
+    def clock(self):
+        return self.now
+
+    def submit(self, ticket, payload, *, time_limit=None, attempt=1):
+        self.queue.append((ticket, payload))
+
+    def _start(self):
+        while self.queue and len(self.running) < self.slots:
+            ticket, task = self.queue.pop(0)
+            end, done, limit = self.now, 0, self.now + (task["seconds"] or 1e9)
+            for _ in range(task["epochs"]):
+                took = self.cost(task) * self.slower(end)
+                if done and end + took > limit:
+                    break
+                end, done = end + took, done + 1
+            self.running[ticket] = end, task, done
+
+    def wait(self, timeout):
+        self._start()
+        if not self.running:
+            return []
+        ticket = min(self.running, key=lambda t: self.running[t][0])
+        self.now, task, done = self.running.pop(ticket)
+        self.run.append((task["seed"], task["number"], task["epochs"], done))
+        if task["number"] in self.fails:
+            return [Failed(ticket, "user code", "it broke")]
+        stopped = done < task["epochs"]
+        return [Finished(ticket, {"metrics": {}, "seconds": 1.0, "epochs": done, "stopped": stopped})]
+
+    def stop(self, ticket):
+        self.stopped.append(ticket)
+
+    def kill(self, ticket):
+        pass
+
+
+def batch(networks=4, rounds=3, epochs=10):
+    return [Task(n, {}, seed, epochs) for seed in range(rounds) for n in range(networks)]
+
+
+def played(machine, tasks, end, **options):
+    pace = Pace(tasks, end, machine.slots, machine.clock, **options)
+    found = run_tasks(machine, tasks, pace=pace)
+    assert len(found) == len(tasks)
+    return pace
+
+
+def test_at_the_planned_speed_nothing_is_shortened():
+    machine = Machine()
+    pace = played(machine, batch(), end=60.0, expected=1.0)
+    assert machine.now == 60.0
+    assert {epochs for *_, epochs, _ in machine.run} == {10}
+    assert (pace.shortened, pace.cut) == ([], 0)
+
+
+@pytest.mark.parametrize("factor", [1.3, 2.0, 4.0])
+def test_a_machine_that_is_slower_from_the_start_ends_in_time(factor):
+    """Sixty seconds of work; the first round shows the speed, the later ones make up for it."""
+    machine = Machine(slower=lambda now: factor)
+    pace = played(machine, batch(), end=60.0, slack=5.0, expected=1.0)
+    assert machine.now <= 65.0 + (20 * factor - 20 if factor > 3 else 0)  # the first two have begun before all is known
+    assert pace.shortened
+    for seed in range(3):
+        asked = {epochs for s, _, epochs, _ in machine.run if s == seed}
+        assert len(asked) == 1, "all networks of a round are trained alike"
+
+
+@pytest.mark.parametrize("when", [5.0, 20.0, 35.0])
+def test_a_machine_that_becomes_slower_on_the_way_ends_in_time(when):
+    machine = Machine(slower=lambda now: 1.0 if now < when else 2.5)
+    played(machine, batch(), end=60.0, slack=5.0, expected=1.0)
+    assert machine.now <= 70.0  # slack, and one epoch of a last round
+    without = Machine(slower=lambda now: 1.0 if now < when else 2.5)
+    run_tasks(without, batch())
+    assert without.now > 85.0, "what happened without it"
+
+
+def test_what_becomes_slow_at_the_very_end_is_cut_off():
+    machine = Machine(slower=lambda now: 1.0 if now < 45.0 else 10.0)
+    pace = played(machine, batch(), end=60.0, slack=5.0, expected=1.0)
+    assert machine.now <= 75.0
+    assert pace.cut
+    assert all(done >= 1 for *_, done in machine.run), "every network is trained, be it for an epoch"
+
+
+def test_dear_networks_are_not_taken_for_cheap_ones():
+    """Network 3 costs five times the others; once that is known, its rounds to come are planned so."""
+    machine = Machine(slots=1, cost=lambda task: 5.0 if task["number"] == 3 else 1.0)
+    pace = played(machine, batch(), end=160.0, slack=8.0, expected=1.0)
+    assert 140.0 <= machine.now <= 168.0
+    assert machine.run[0][2] == 10
+    assert pace.shortened
+    assert all(epochs < 10 for epochs in pace.shortened)
+
+
+def test_failures_teach_nothing_and_stop_nothing():
+    machine = Machine(fails=[0, 1, 2, 3])
+    pace = played(machine, batch(rounds=2), end=10.0, expected=1.0)
+    assert len(machine.run) == 8
+    assert set(pace.shortened) == {2, 3} or set(pace.shortened) == {2, 1}, "by what was expected"
+
+
+def test_one_epoch_is_always_left():
+    machine = Machine(slower=lambda now: 100.0)
+    played(machine, batch(rounds=2), end=1.0, slack=1.0, expected=1.0)
+    assert all(epochs >= 1 and done >= 1 for *_, epochs, done in machine.run)
+
+
+def test_tasks_wait_for_a_worker_and_those_that_wait_are_not_begun_after_an_interruption():
+    machine, tasks = Machine(), batch(networks=2, rounds=3)
+    pace = Pace(tasks, 1e9, machine.slots, machine.clock)
+    found = run_tasks(machine, tasks, pace=pace, interrupt=lambda: len(machine.run) >= 1, grace=0.0)
+    assert [type(f) for f in found[:2]] == [Outcome, Outcome]
+    killed = [f for f in found if isinstance(f, Failed)]
+    assert len(killed) == len(tasks) - len(machine.run) > 2
+    assert all((f.cause, f.message) == ("killed", "it had not begun") for f in killed)
+    assert FIRST_TICKET + 1 in machine.stopped
