@@ -19,6 +19,7 @@ PAUSING_TRIALS = 12  # the same where most trials pause early: 27 epochs each bu
 FINAL_SHARE = 0.45  # of the budget, at most, for the final comparison
 SEARCH_SHARE = 0.2  # of what is left, at least, for the search, however dear a network is
 FINALISTS = 4  # the hand-made network among them
+TEACHERS = 3  # finalists whose mean teaches, where the final trainings are distilled
 MORE_ROWS = 1.3  # stage B trains on validation rows too
 REPORT_SECONDS = 5.0  # bundle, its check in a fresh interpreter, report
 START_SECONDS = 0.1  # to build a network and hand it to a worker
@@ -26,10 +27,13 @@ START_SECONDS = 0.1  # to build a network and hand it to a worker
 
 class More(NamedTuple):
     """What the final comparison has beside winner and baseline: the finalists of a control, the winner once more with
-    the usual recipe where it was tuned."""
+    the usual recipe where it was tuned or taught, other members of an ensemble, and the networks of a teacher, which
+    are trained once."""
 
     control: bool = False
     tuned: bool = False
+    members: int = 0
+    teachers: int = 0
 
 
 NOTHING_MORE = More()
@@ -59,9 +63,11 @@ def final_seconds(
     winner and the baseline on all rows; runs of one stage share the workers, so the last round is a whole one.
     """
     stage_a = [candidate * epochs] * (finalists * seeds * (1 + more.control)) if finalists > 1 else []
-    others = [candidate * epochs * MORE_ROWS] * (1 + more.control + more.tuned)
+    each = candidate * epochs * MORE_ROWS
+    others = [each] * (1 + more.control + (more.tuned or more.teachers > 0) + more.members)
+    teacher = makespan([each] * more.teachers, workers)
     stage_b = [*others, baseline * epochs * MORE_ROWS] * seeds
-    return makespan(stage_a, workers) + makespan(stage_b, workers) + REPORT_SECONDS
+    return makespan(stage_a, workers) + teacher + makespan(stage_b, workers) + REPORT_SECONDS
 
 
 def choose(

@@ -12,28 +12,31 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from searchitect import budget
 from searchitect.errors import ArchitectureError
 from searchitect.evaluators import TrainEvaluator
-from searchitect.evaluators.base import Outcome, Task
+from searchitect.evaluators.base import Outcome, Soft, Task
 from searchitect.evaluators.train import BESIDE, load_weights
 from searchitect.executors import Executor, Failed
 from searchitect.finalize import FinalContext, FinalPlan, plan_finals, run_stages
 from searchitect.finalize.explaining import explained
 from searchitect.finalize.items import item_values
-from searchitect.finalize.planning import MOST_SEEDS
+from searchitect.finalize.planning import MOST_SEEDS, Together
 from searchitect.interrupts import Interrupts
 from searchitect.leaving import leave_best_so_far, leave_winner
 from searchitect.loop import Loop
 from searchitect.observer import Announcer, Progress
 from searchitect.records import Objective, Trial, candidates, goals, losses, thoroughness
+from searchitect.settings import Settings
 from searchitect.space import Architecture
 from searchitect.tasks import run_tasks
 from searchitect.timeplan import tuning_seconds
 from searchitect.training import predict, score
 from searchitect.training import prepare as tensors_of
+from searchitect.training.losses import soft_targets
 
 if TYPE_CHECKING:
     from searchitect.session import Session
@@ -72,6 +75,7 @@ def finalize(
                 finalists=[standing.plain() for standing in result.standings], finalised=result.finalised,
                 verdict=None if result.verdict is None else msgspec.to_builtins(result.verdict),
                 control=[standing.plain() for standing in result.control], recipes=result.recipes, tuning=result.tuning,
+                teachers=result.teachers, ensemble=None,
                 comparisons={side: msgspec.to_builtins(found) for side, found in result.comparisons.items()},
             )  # fmt: skip
         if result.finalised:
@@ -113,9 +117,9 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
 
     def plan(seeds: int, epochs: int) -> FinalPlan:
         return plan_finals(
-            pool, seconds_left=left, seconds_per_run=seconds, workers=prepared.workers,
-            epochs=epochs, seeds=seeds, most=FINALISTS, least=2, seed=settings.seed, control=beside,
-            tuned=_recipes(settings.tune),
+            pool, seconds_left=left, seconds_per_run=seconds, workers=prepared.workers, epochs=epochs, seeds=seeds,
+            most=max(FINALISTS, settings.ensemble or 0), least=max(2, settings.ensemble or 0), seed=settings.seed,
+            control=beside, tuned=_recipes(settings.tune), together=together(settings),
         )  # fmt: skip
 
     def no_worse(more: FinalPlan) -> bool:
@@ -152,6 +156,11 @@ def _recipes(tune: float | None) -> int:
 
 
 def _left(session: Session) -> float | None:
+def together(settings: Settings) -> Together:
+    """Finalists that make up an ensemble with the winner, and a teacher."""
+    return Together((settings.ensemble or 1) - 1, 0 if settings.distill is None else budget.TEACHERS)
+
+
     """Seconds for the final trainings; None without a budget."""
     return None if session.end is None else max(1.0, session.end - time.monotonic() - BUNDLE_SECONDS)
 
@@ -282,6 +291,18 @@ def _trained_context(
 
     def predict_test(model: nn.Module) -> np.ndarray:
         return data.units(predict(model, preprocess.apply(test[0]))).numpy()
+    def dropouts(network: Any, decisions: Mapping[str, Any]) -> bool:
+        model = evaluator.network(Task(-1, dict(decisions), 0, 1, network), data.sample)
+        return any(isinstance(module, nn.modules.dropout._DropoutNd) for module in model.modules())
+
+    def soften(networks: Iterable[nn.Module]) -> Soft:
+        weight, temperature = session.settings.distill or 0.0, session.settings.temperature
+        rows = evaluator.data("all").x
+        answers = soft_targets([predict(model, rows) for model in networks], raw.task, temperature)
+        path = folder / "final-answers.safetensors"
+        save_file({"soft": answers.float().contiguous()}, path)
+        return Soft(str(path), weight, temperature)
+
 
     def number(outputs: np.ndarray, targets: np.ndarray) -> float:
         return score(metric.metric, torch.from_numpy(outputs), torch.from_numpy(targets), raw.task)
@@ -294,7 +315,8 @@ def _trained_context(
         held_out=len(evaluator.validation) / len(evaluator.train),
         same_network=lambda a, b: _same(session, a.architecture, b.architecture),
         usual_recipe=msgspec.to_builtins(evaluator.recipe) | {"task": raw.task}, sample=data.sample,
-        tuning_seconds=_tuning_seconds(session) or None,
+        tuning_seconds=_tuning_seconds(session) or None, dropouts=dropouts,
+        soften=None if session.settings.distill is None else soften,
     )  # fmt: skip
 
 

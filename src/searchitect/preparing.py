@@ -137,6 +137,9 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     aims = objectives(goal)
     splits = split(raw, settings.seed, validation=settings.validation, test=settings.test)
     kept_rows = np.sort(np.concatenate([splits.train, splits.validation]))
+        for name in ("distill", "ensemble"):
+            if getattr(settings, name) is not None:
+                raise UsageError(f"{name}= is for our own training; with evaluate= yours is used: leave it out")
     kept = replace(raw.only(kept_rows), test=None)
     train, validation = (np.searchsorted(kept_rows, rows) for rows in (splits.train, splits.validation))
     recipe = _recipe(settings, raw, len(train))
@@ -150,6 +153,8 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
         "splits": {"train": len(train), "validation": len(validation), "test": len(splits.test)},
         "notes": [*raw.notes, *splits.notes, *evaluator.notes],
     }  # fmt: skip
+    if settings.distill is not None and own.given():
+        raise UsageError(f"distill= adds to our own loss; with {next(iter(own.given()))}= yours is used: leave it out")
     return Prepared(
         settings, space, why, aims, evaluator, usual_epochs(len(train), recipe.batch_size), workers, threads, device,
         costs, kept, part(raw, splits, "test"), facts, architecture, factory,

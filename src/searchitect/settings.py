@@ -33,6 +33,9 @@ Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Tuning = Annotated[float, msgspec.Meta(gt=0, le=1000)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1000)]
+Whole = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Members = Annotated[int, msgspec.Meta(ge=2, le=5)]
 Word = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -89,6 +92,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     baseline: Annotated[str | None, _about(
         "network to beat, as a function without arguments: module:object or FILE.py:object; left out, the "
         "space's own", "model.py:make")] = None
+    distill: Annotated[Whole | None, _about(
+        "after the search, winner and baseline also learn from the best finalists together (soft targets): the share "
+        "that these have in the loss", 0.5)] = None
+    temperature: Annotated[Positive, _about("of the soft targets, with distill")] = 4.0
+    ensemble: Annotated[Members | None, _about(
+        "networks in the bundle: the winner and the next best finalists together, whose probabilities are averaged; "
+        "costs so many times as much", 3)] = None
     workers: Annotated[Count | None, _about(
         "trials at the same time; left out, it is chosen by the machine", 2)] = None
     threads: Annotated[Count | None, _about("threads of one worker; left out, cores / workers", 1)] = None
@@ -143,6 +153,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 "their sum must be below 1 (usual: 0.2 each)"
             )
         if self.time_limit is not None and not math.isfinite(self.time_limit):
+        for name in ("distill", "ensemble"):
+            if getattr(self, name) is not None and not self.finalize:
+                raise UsageError(f"{name} = {getattr(self, name):g} is for the final trainings, but finalize is off")
             raise UsageError("time_limit must be a finite number of seconds; leave it out for no limit")
 
     @property

@@ -22,7 +22,9 @@ def final_seeds(settings: Settings) -> int:
 
 def more_finals(settings: Settings) -> budget.More:
     """What the final comparison has beside winner and baseline."""
-    return budget.More(settings.control is not None, settings.tune is not None)
+    members = 0 if settings.ensemble is None else settings.ensemble - 1
+    teachers = 0 if settings.distill is None else budget.TEACHERS
+    return budget.More(settings.control is not None, settings.tune is not None, members, teachers)
 
 
 def full_trials(strategy: str | None) -> int:

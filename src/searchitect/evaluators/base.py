@@ -44,6 +44,15 @@ class Rival(msgspec.Struct, frozen=True):
         return (own, number) < (self.losses, self.number)
 
 
+class Soft(msgspec.Struct, frozen=True):
+    """A teacher's answers for each row that is trained on (`training.losses`): the safetensors file that holds them
+    under "soft", their share of the loss, and their temperature."""
+
+    path: str
+    weight: float
+    temperature: float
+
+
 class Task(msgspec.Struct, frozen=True):
     """One piece of work, as it crosses to a worker (through JSON).
 
@@ -62,6 +71,7 @@ class Task(msgspec.Struct, frozen=True):
     seconds:  after that long no further epoch is begun, or None.
     recipe:   what is trained otherwise than the evaluator's recipe says, by the recipe's names; "dropout" is the rate
               of every dropout layer that the network has (only where the training is ours).
+    soft:     a teacher to learn from, or None (only for all rows, and where the training is ours).
     supernet: the folder of the supernet whose weights an architecture inherits instead of being trained, or None.
     """
 
@@ -84,6 +94,7 @@ class Task(msgspec.Struct, frozen=True):
     recipe: dict[str, float | str | tuple[str, ...]] = {}
 
 
+    soft: Soft | None = None
 class Outcome(msgspec.Struct, frozen=True):
     """What comes back: named numbers, the whole curve, and what it cost. `stopped`: cut short.
 

@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from searchitect.errors import BuildError, UsageError
-from searchitect.evaluators.base import Evaluator, Live, Outcome, Task
+from searchitect.evaluators.base import Evaluator, Live, Outcome, Soft, Task
+from searchitect.hardware import Law, attach, measured
 from searchitect.nets import Costs, build
 from searchitect.nets.cells import Edge, TwoInputCell, TwoInputChain
 from searchitect.nets.operations import Skip
@@ -112,7 +113,7 @@ class TrainEvaluator(Evaluator):
         return np.setdiff1d(both, held), held
 
     def run(self, task: Task, live: Live) -> Outcome:
-        data = self._share(self.data(task.rows, task.fold), task)
+        data = taught(self._share(self.data(task.rows, task.fold), task), task.soft)
         model = self.network(task, data.sample)
         costs = self._cost_numbers(task, model)
         began = time.monotonic()
@@ -178,6 +179,14 @@ class TrainEvaluator(Evaluator):
 
 
 def untrained(
+def taught(data: TrainData, soft: Soft | None) -> TrainData:
+    """The rows with a teacher's answers, where there is one."""
+    if soft is None:
+        return data
+    answers = load_file(soft.path)["soft"]
+    return replace(data, soft=answers, soft_weight=soft.weight, temperature=soft.temperature)
+
+
     space: Space, task: Task, sample: tuple[int, ...] | None, outputs: int | None,
     baseline: Callable[[], nn.Module] | None,
 ) -> nn.Module:  # fmt: skip

@@ -117,7 +117,7 @@ def write_bundle(
         drawn = [space.draw(one, width=100).replace("OUTPUTS", str(outputs or "OUTPUTS")) for one in members]
         shown = card_text(
             card, space_name=space.name, sample_shape=sample_shape, task=str(preprocess.get("task", "")),
-            classes=preprocess.get("classes"), notes=notes, drawing="\n\n".join(drawn),
+            classes=preprocess.get("classes"), notes=notes, drawing=_drawings(drawn),
         )  # fmt: skip
         _write(temporary / "card.md", shown.encode())
         _replace(place, temporary)
@@ -126,6 +126,12 @@ def write_bundle(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Bundle(place, tuple(notes), tuple(needs), tuple(writer.user_targets))
+
+
+def _drawings(drawn: Sequence[str]) -> str:
+    if len(drawn) == 1:
+        return drawn[0]
+    return "\n\n".join(f"member {i}\n{text.rstrip()}" for i, text in enumerate(drawn, 1))
 
 
 def _ensemble(members: Sequence[Plan], classes: bool) -> Plan:

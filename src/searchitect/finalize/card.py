@@ -14,8 +14,8 @@ _ROWS = {  # key of `card` → words on the card
     "memory_mb": "memory (MB)", "epochs": "epochs of training", "recipe": "recipe",
 }  # fmt: skip
 _FOUND = {
-    "space_size": "architectures in the space", "strategy": "strategy", "trials": "trials",
-    "seconds": "seconds of search", "seed": "seed", "command": "command", "version": "version",
+    "objectives": "goals and limits", "space_size": "architectures in the space", "strategy": "strategy",
+    "trials": "trials", "seconds": "seconds of search", "seed": "seed", "command": "command", "version": "version",
 }  # fmt: skip
 _COSTS = (*_ROWS, "seconds")  # measured with the scores, shown elsewhere
 
@@ -36,7 +36,8 @@ def card_text(
 ) -> str:  # fmt: skip
     """The Markdown text. Every entry of `card` may be missing; what is not known is left out, not invented.
 
-    Known entries: name, verdict (records.Verdict or its mapping), finalised, validation {metric: value}, data {source,
+    Known entries: members (trial numbers of an ensemble), comparisons (further verdicts by name), name, objectives,
+    verdict (records.Verdict or its mapping), finalised, validation {metric: value}, data {source,
     kind, rows, splits, fingerprint}, params, macs, latency_ms, memory_mb, epochs, recipe, space_size, strategy, trials,
     seconds, seed, command, version, license, notes.
     """
@@ -44,12 +45,18 @@ def card_text(
     kind = dict(card.get("data") or {}).get("kind") or "data"
     what = f"{task} of {kind} rows" if task else "rows"
     space = f"the space “{space_name}”" if space_name else "a space of its author's"
-    lines += [f"A network for {what} of shape {tuple(sample_shape)}, found in {space}"
+    count = len(card.get("members") or ())
+    network = f"An ensemble of {count} networks" if count else "A network"
+    lines += [f"{network} for {what} of shape {tuple(sample_shape)}, found in {space}"
               f"{'' if task else ', trained and measured by a function of its author'}."]  # fmt: skip
     if card.get("finalised") is False:
         lines += ["", "**Not finalised**: the search was interrupted before the final comparison. These are the best "
                   "weights at that time; no test data were read."]  # fmt: skip
-    lines += _verdict(card.get("verdict"), card.get("validation"))
+    if count:
+        lines += ["", f"Its members are those of the trials {', '.join(map(str, card['members']))}, the winner first; "
+                  f"their {'probabilities' if task == 'classification' else 'numbers'} are averaged. It costs what all "
+                  "of them cost together: sizes and latency below are of the whole."]  # fmt: skip
+    lines += _verdict(card.get("verdict"), card.get("validation"), dict(card.get("comparisons") or {}) if count else {})
     lines += _table("Data", dict(card.get("data") or {}))
     if classes:
         shown = ", ".join(map(str, classes[:20])) + (", ..." if len(classes) > 20 else "")
@@ -59,6 +66,7 @@ def card_text(
     lines += ["", "## The network", "", "```", drawing.rstrip(), "```"]
     lines += ["", "## Use", "", *(_USE if task else _READY)]
     hint = card.get("license") or "none stated; the weights come from your data, so that is for you to decide"
+    lines += _limits(sample_shape, task, len(classes or ()))
     lines += ["", f"License: {_plain(hint)}"]
     everything = [*notes, *(card.get("notes") or ())]
     if everything:
@@ -66,23 +74,52 @@ def card_text(
     return "\n".join(lines) + "\n"
 
 
-def _verdict(verdict: Verdict | Mapping[str, Any] | None, validation: Mapping[str, float] | None) -> list[str]:
+def _limits(sample: Sequence[int], task: str, classes: int) -> list[str]:
+    """What it is not known to do."""
+    ready = "as `preprocess` makes it" if task else "ready as the function fed them"
+    lines = [f"It takes rows of shape {tuple(sample)}, {ready}, and refuses others."]
+    if task == "classification":
+        lines.append(f"It names one of its {classes or 'known'} classes for any row, also for one that belongs to none "
+                     "of them; its probabilities were not calibrated.")  # fmt: skip
+    lines.append("Its figures hold for data like those it was tested on; another source, device or season may differ.")
+    return ["", "## Limits", "", *(f"- {line}" for line in lines)]
+
+
+def _verdict(
+    verdict: Verdict | Mapping[str, Any] | None, validation: Mapping[str, float] | None, together: Mapping[str, Any]
+) -> list[str]:
+    """The verdict, and those on an ensemble. That on the winner alone is not one on this folder then, and says so."""
     lines: list[str] = []
+    for name, what in (("ensemble", "this ensemble"), ("alone", "")):
+        if (found := together.get(name)) is not None:
+            told = found if isinstance(found, Verdict) else _record(found)
+            lines += ["", f"**{_plain(told.sentence[:1].upper() + told.sentence[1:])}**"]
+            lines += _scores(told, ((what, told.winner), ("baseline", told.baseline))) if what else []
+    if lines:
+        lines = ["", "## Verdict", *lines]
     if verdict is not None:
         v = verdict if isinstance(verdict, Verdict) else _record(verdict)
-        lines += ["", "## Verdict", "", f"**{_plain(v.sentence)}**", ""]
-        where = f"On {v.test_items:,} test items" if v.test_items else "No test data"
-        lines += [f"{where}; {100 * v.level:g} % intervals; {v.method}.", ""]
-        lines += [f"| {v.metric} | mean | from | to | seeds |", "|---|---|---|---|---|"]
-        for name, score in (("this network", v.winner), ("baseline", v.baseline)):
-            if score is not None:
-                numbers = " | ".join(_number(x, v.metric) for x in (score.mean, score.low, score.high))
-                lines.append(f"| {name} | {numbers} | {score.n} |")
+        alone = "The winner alone is " if together and v.words in ("better", "worse") else ""
+        alone = alone or "The winner alone: " * bool(together)
+        lines += [*(["", "## Verdict"] if not lines else []), "", f"**{alone}{_plain(v.sentence)}**"]
+        lines += _scores(v, (("the winner alone" if together else "this network", v.winner), ("baseline", v.baseline)))
         lines += ["", "The mean is over networks trained with different seeds; this folder holds the first of them."]
     scores = {k: v for k, v in (validation or {}).items() if k not in _COSTS}
     if scores:
         shown = ", ".join(f"{_plain(k)} {_number(v, k)}" for k, v in scores.items())
         lines += ["", f"On the data of the search, which chose it: {shown}."]
+    return lines
+
+
+def _scores(v: Verdict, sides: Sequence[tuple[str, Score | None]]) -> list[str]:
+    """How it was measured, and a table of both sides."""
+    where = f"On {v.test_items:,} test items" if v.test_items else "No test data"
+    lines = ["", f"{where}; {100 * v.level:g} % intervals; {v.method}.", ""]
+    lines += [f"| {v.metric} | mean | from | to | seeds |", "|---|---|---|---|---|"]
+    for name, score in sides:
+        if score is not None:
+            numbers = " | ".join(_number(x, v.metric) for x in (score.mean, score.low, score.high))
+            lines.append(f"| {name} | {numbers} | {score.n} |")
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
-from searchitect.evaluators.base import Outcome, Task
+from searchitect.evaluators.base import Outcome, Soft, Task
 from searchitect.finalize.items import ItemValues
 from searchitect.finalize.standings import Standing
 from searchitect.records import Trial, Verdict
@@ -35,6 +35,8 @@ class FinalContext:
     left:         seconds until the final trainings must have ended; None for no limit.
     held_out:     validation rows for one training row.
     usual_recipe: how networks are trained, with the shape of one row in `sample`; tuning changes it.
+    dropouts:     whether a network has dropout layers.
+    soften:       writes down what a teacher of these networks says of all rows; None: nobody teaches.
     tuning_seconds: worker seconds that tuning may take, for both networks together; None for no limit.
     own_data:     every number comes from the user's own function; load, predict_test, targets and score are not called.
     """
@@ -59,6 +61,8 @@ class FinalContext:
     same_network: Callable[[Trial, Trial], bool] = lambda a, b: a.architecture == b.architecture
     usual_recipe: Mapping[str, Any] = field(default_factory=dict)
     sample: tuple[int, ...] = ()
+    dropouts: Callable[[Network, Mapping[str, Any]], bool] = lambda _network, _decisions: True
+    soften: Callable[[Iterable[nn.Module]], Soft] | None = None
     tuning_seconds: float | None = None
     left: Callable[[], float | None] = lambda: None
     held_out: float = 0.0
@@ -71,7 +75,10 @@ class FinalResult:
     choose by). `outputs`, `runs` and `files` of stage B are lists over seeds under "winner" and "baseline"; with the
     raw test outputs other metrics need no second read. Beside them there may be "control" (the best of the search
     beside the strategy) and "untuned" (the winner with the usual recipe); `comparisons` are the winner's verdicts
-    against these two, `recipes` what tuning changed for "winner" and "baseline", `tuning` its trials as plain data."""
+    against these two, `recipes` what tuning changed for "winner" and "baseline", `tuning` its trials as plain data.
+    With an ensemble `members` are side and trial of each of its networks, the winner first, the others being the sides
+    "member" and a trial's number; its outputs are under "ensemble", its comparisons with the single baseline and with
+    the winner under "ensemble" and "alone". `soft` is what the teacher said, `teachers` the numbers of its trials."""
 
     standings: list[Standing]
     epochs: int
@@ -79,6 +86,9 @@ class FinalResult:
     comparisons: dict[str, Verdict] = field(default_factory=dict)
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     tuning: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    members: list[tuple[str, Trial]] = field(default_factory=list)
+    soft: Soft | None = None
+    teachers: list[int] = field(default_factory=list)
     winner: Trial | None = None
     weights: Path | None = None
     verdict: Verdict | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from searchitect.errors import UsageError
 from searchitect.records import Trial
@@ -17,13 +18,25 @@ MOST_SEEDS = 10
 Cost = Callable[[Trial | None, int, bool], float]
 
 
+class Together(NamedTuple):
+    """Finalists that are used together: other members of the winner's ensemble, and those of a teacher."""
+
+    members: int = 0
+    teachers: int = 0
+
+
+NOBODY = Together()
+
+
 @dataclass(frozen=True)
 class FinalPlan:
     """Stage A trains each finalist with each of `stage_a_seeds` (none: there is one finalist, nothing to choose);
     stage B trains the winner and the baseline with each of `stage_b_seeds`, or, where they are one network, that one
     with each of `alone_seeds`; all for `epochs`. `stage_seconds`: what the two stages are expected to take.
     `control`: finalists of the search beside the strategy; they go through the same stages, apart from the others.
-    `tuned`: recipes to try for the winner and for the baseline between the stages; 0 for none."""
+    `tuned`: recipes to try for the winner and for the baseline between the stages; 0 for none.
+    `members`: other members of the winner's ensemble, trained in stage B with every seed. `teachers`: finalists that
+    are trained once before stage B, to teach winner and baseline, which is expected to take `teacher_seconds`."""
 
     finalists: tuple[Trial, ...]
     stage_a_seeds: tuple[int, ...]
@@ -35,6 +48,9 @@ class FinalPlan:
     stage_seconds: tuple[float, float] = (0.0, 0.0)
     control: tuple[Trial, ...] = ()
     tuned: int = 0
+    members: int = 0
+    teachers: int = 0
+    teacher_seconds: float = 0.0
 
     def in_time(self, took: float, left: float | None, networks: int = 0) -> tuple[tuple[int, ...], float]:
         """Seeds of stage B, and the share of its epochs that there is time for.
@@ -48,7 +64,7 @@ class FinalPlan:
         seeds, usual = (self.alone_seeds if networks == 1 else self.stage_b_seeds), len(self.stage_b_seeds)
         if left is None:
             return seeds, 1.0
-        planned = 2 + bool(self.control) + bool(self.tuned)
+        planned = 2 + bool(self.control) + bool(self.tuned or self.teachers) + self.members
         each = expected_b * pace / usual * (networks or planned) / planned
         count = min(max(int(left / each), usual), len(seeds)) if each > 0 else len(seeds)
         return seeds[:count], min(1.0, max(left, 0.0) / max(each * count, 1e-9))
@@ -67,6 +83,7 @@ def plan_finals(
     seed: int = 0,
     control: Sequence[Trial] = (),
     tuned: int = 0,
+    together: Together = NOBODY,
 ) -> FinalPlan:
     """The dearest plan that fits: `most` finalists at full `epochs` if there is time, else fewer finalists (never under
     `least`), then fewer epochs, never fewer seeds than asked for (under 3 of them a note says what that costs).
@@ -77,6 +94,7 @@ def plan_finals(
     seed: of the study; the training seeds follow from it.
     control: candidates of the search beside the strategy, best first; as many are finalists as of the strategy's.
     tuned: recipes that will be tried for each network (their time is not part of the plan).
+    together: how many finalists make up an ensemble and a teacher.
 
     When not even one epoch fits, that smallest plan is given with a note. Raises UsageError without candidates.
     """
@@ -91,12 +109,16 @@ def plan_finals(
         chosen, rivals = pool[:count], beside[:count]
         stage_a = [seconds_per_run(t, length, False) for _ in range(seeds) for t in (*chosen, *rivals)] * (count > 1)
         slowest = [max(seconds_per_run(t, length, True) for t in side) for side in (chosen, rivals) if side]
-        slowest += [slowest[0]] * bool(tuned)  # any of them may win; the winner also with its usual recipe
+        # any of them may win; the winner also with its usual recipe, and beside other members of an ensemble
+        slowest += [slowest[0]] * (bool(tuned or together.teachers) + together.members)
         stage_b = [s for _ in range(seeds) for s in (*slowest, seconds_per_run(None, length, True))]
         return makespan(stage_a, workers), makespan(stage_b, workers)
 
+    def teacher(count: int, length: int) -> float:
+        return makespan([seconds_per_run(t, length, True) for t in pool[:count][: together.teachers]], workers)
+
     def forecast(count: int, length: int) -> float:
-        return sum(stages(count, length))
+        return sum(stages(count, length)) + teacher(count, length)
 
     def fits(count: int, length: int) -> bool:
         return seconds_left is None or forecast(count, length) <= seconds_left
@@ -112,6 +134,10 @@ def plan_finals(
         notes.append(f"short of time: finalists are trained for {length} instead of {epochs} epochs")
     if count < len(pool):
         notes.append(f"short of time: {count} instead of {len(pool)} finalists")
+    if together.members > count - 1:
+        notes.append(
+            f"the ensemble has {count} instead of {together.members + 1} networks: there are no more finalists"
+        )
     total = forecast(count, length)
     if seconds_left is not None and total > seconds_left:
         notes.append(f"the final comparison takes about {total:.0f} s, there are {max(seconds_left, 0):.0f} s left")
@@ -122,7 +148,8 @@ def plan_finals(
     alone = tuple(derive(seed, "final", i) for i in range(twice))
     return FinalPlan(
         tuple(pool[:count]), stage_a, alone[:seeds], length, total, tuple(notes), alone, stages(count, length),
-        tuple(beside[:count]), tuned,
+        tuple(beside[:count]), tuned, min(together.members, count - 1), min(together.teachers, count),
+        teacher(count, length),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from searchitect.errors import SearchitectError
 from searchitect.finalize import wording
 from searchitect.finalize.context import FinalContext, FinalResult, Network
+from searchitect.finalize.together import compare_ensemble
 from searchitect.finalize.trainings import architecture_of
 from searchitect.finalize.verdict import as_same, compare, compare_scores, compare_seeds
 from searchitect.records import Verdict
@@ -35,10 +37,11 @@ def read_test(context: FinalContext, result: FinalResult) -> None:
         except Exception as error:  # a factory of the user's may fail in its own ways; the winner stands all the same
             result.no_baseline = f"the baseline cannot be used: {type(error).__name__}: {error}"
             result.notes.append(result.no_baseline)
-    for side in ("untuned", "control"):
-        if side in result.files:
-            network = architecture_of(result.winner if side == "untuned" else result.control[0].trial)
-            result.outputs[side] = _outputs(context, network, result.files[side])
+    others = {"untuned": result.winner, **dict(result.members)}
+    others |= {"control": result.control[0].trial} if result.control else {}
+    for side, trial in others.items():
+        if side in result.files and side not in result.outputs:
+            result.outputs[side] = _outputs(context, architecture_of(trial), result.files[side])
     _decide(context, result, _by_items)
 
 
@@ -54,6 +57,7 @@ def _decide(context: FinalContext, result: FinalResult, judge: Judge) -> None:
     try:
         result.verdict = judge(context, result, "winner", "baseline", wording.BASELINE)
         _compare_others(context, result, judge)
+        compare_ensemble(context, result, partial(judge, context, result))
     except SearchitectError as error:
         result.notes.append(f"there is no verdict: {error}")
     result.finalised = True

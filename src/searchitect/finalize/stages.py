@@ -10,6 +10,9 @@ best is the third network of stage B. With tuning, winner and baseline get other
 (`tuning.py`), and stage B trains the winner with the usual recipe too: for the control's sake, and to show what tuning
 was worth.
 
+With a teacher (`together.py`) winner and baseline learn from it alike, and the winner by the usual recipe does not.
+With an ensemble the next best finalists are trained in stage B with the winner's seeds.
+
 Where the user's own function holds the data (`own_data`), there are no test rows: stage B goes through that function
 again with fresh seeds that nobody chose by, and its numbers are compared.
 
@@ -23,24 +26,24 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from searchitect.evaluators.base import Outcome
+from searchitect.evaluators.base import Outcome, Soft
 from searchitect.finalize.context import FinalContext, FinalResult, Network
 from searchitect.finalize.planning import FinalPlan
 from searchitect.finalize.reading import compare_runs, read_test
 from searchitect.finalize.standings import Standing, cautious, ranking
+from searchitect.finalize.together import members, teach
 from searchitect.finalize.trainings import Dropped, Interrupted, architecture_of, trained, training
-
-Side = Literal["winner", "baseline", "control", "untuned"]
 
 
 class Contestant(NamedTuple):
     """A network of stage B; `file` names its weights, `number` is its trial (-1: none)."""
 
-    side: Side
+    side: str  # "winner", "baseline", "control", "untuned", "member7" (of trial 7), ...
     network: tuple[Network, Mapping[str, Any]]
     number: int
     file: str
     recipe: Mapping[str, Any] = {}
+    soft: Soft | None = None
 
 
 def run_stages(context: FinalContext, plan: FinalPlan) -> FinalResult:
@@ -58,6 +61,10 @@ def run_stages(context: FinalContext, plan: FinalPlan) -> FinalResult:
             began = context.clock()
             tune(context, plan, result, ranked[0])
             result.seconds["tuning"] = context.clock() - began
+        if plan.teachers and context.soften is not None:
+            began = context.clock()
+            teach(context, plan, result, ranked)
+            result.seconds["teacher"] = context.clock() - began
         began = context.clock()
         _stage_b(context, plan, result, ranked)
         result.seconds["stage_b"] = context.clock() - began
@@ -119,6 +126,7 @@ def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, ranked
         same = context.baseline is not None and context.is_baseline(standing.trial)
         result.epochs = min(standing.epochs or plan.epochs, plan.epochs)
         contestants = _contestants(context, result, standing, place, same)
+        contestants += _members(context, plan, result, contestants, ranked[place:]) if plan.members else []
         networks = len(contestants) + (context.baseline is None)
         seeds, share = plan.in_time(result.seconds["stage_a"], context.left(), networks)
         if share < 0.9:
@@ -139,13 +147,15 @@ def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, ranked
             result.notes.append(result.no_baseline)
         if "control" in failed:
             result.notes.append(f"the control failed when it was trained: {failed['control']}")
+        _keep_members(result, failed, plan.members)
         if "winner" not in failed:
             standing.chosen, result.same = True, same
             if same:
                 result.runs["baseline"], result.files["baseline"] = result.runs["winner"], result.files["winner"]
             return
         standing.dropped = failed["winner"]
-        result.recipes.pop("winner", None)  # the next one was not tuned
+        result.recipes.pop("winner", None)  # the next one was not tuned, and what was is another network
+        result.runs.pop("untuned", None), result.files.pop("untuned", None)
         result.notes.append(f"finalist of trial {standing.trial.number} was dropped: {failed['winner']}")
     result.winner = None
     raise Dropped(f"every finalist failed in the final training: {ranked[-1].dropped}")
@@ -157,18 +167,49 @@ def _contestants(
     """Who is trained: after a failed winner only the next one, as the others are ready."""
     network, number = architecture_of(standing.trial), standing.trial.number
     recipe = result.recipes.get("winner") or {}
-    found = [Contestant("winner", network, number, f"winner{place or ''}", recipe)]
+    found = [Contestant("winner", network, number, f"winner{place or ''}", recipe, result.soft)]
     if place:
         return found
-    if recipe:
+    if recipe or result.soft is not None:
         found.append(Contestant("untuned", network, number, "untuned"))
     if context.baseline is not None and not same:
-        found.append(Contestant("baseline", context.baseline, -1, "baseline", result.recipes.get("baseline") or {}))
+        changed = result.recipes.get("baseline") or {}
+        found.append(Contestant("baseline", context.baseline, -1, "baseline", changed, result.soft))
     if result.control:
         rival = result.control[0].trial
         if not context.same_network(rival, standing.trial):
             found.append(Contestant("control", architecture_of(rival), rival.number, "control"))
     return found
+
+
+def _members(
+    context: FinalContext, plan: FinalPlan, result: FinalResult, contestants: list[Contestant],
+    ranked: Sequence[Standing],
+) -> list[Contestant]:  # fmt: skip
+    """The other members of the ensemble that are to be trained, after a failed winner those that are not yet; and fill
+    `result.members`. The baseline by the usual recipe is trained already."""
+    trained_alike = next((c for c in contestants if c.side == "baseline" and not c.recipe and c.soft is None), None)
+    known = {trial.number: side for side, trial in result.members if side != "winner"}
+    result.members = [("winner", ranked[0].trial)]
+    found = []
+    for trial in members(context, plan, ranked[1:], ranked[0].trial):
+        side = known.get(trial.number, f"member{trial.number}")
+        if trained_alike is not None and context.is_baseline(trial):
+            side = "baseline"
+        elif side not in result.files and side != "baseline":
+            found.append(Contestant(side, architecture_of(trial), trial.number, side))
+        result.members.append((side, trial))
+    return found
+
+
+def _keep_members(result: FinalResult, failed: Mapping[str, str], wanted: int) -> None:
+    """Those that could be trained; what is missing in the ensemble is said."""
+    if not wanted or "winner" in failed:
+        return
+    result.members = [(side, trial) for side, trial in result.members if side in result.files]
+    if len(result.members) < wanted + 1:
+        why = "".join(f"; one failed: {text}" for side, text in failed.items() if side.startswith("member"))
+        result.notes.append(f"the ensemble has {len(result.members)} instead of {wanted + 1} networks{why}")
 
 
 def _train_finals(
@@ -177,14 +218,18 @@ def _train_finals(
     """Train each with each seed; why one of them failed, by side."""
     names = {"winner": "the winner", "baseline": "the baseline", "control": "the control",
              "untuned": "the winner by the usual recipe"}  # fmt: skip
-    who = [names[c.side] for c in contestants]
+    who = [names[c.side] for c in contestants if c.side in names]
+    more = sum(c.side not in names for c in contestants)
+    who += [f"{more} more for the ensemble"] * bool(more)
     listed = who[0] if len(who) == 1 else f"{', '.join(who[:-1])} and {who[-1]}"
     context.progress(f"stage B: {listed}, {len(seeds)} seeds, {result.epochs} epoch{'s' * (result.epochs > 1)}")
     pairs = [(c, i) for i in range(len(seeds)) for c in contestants]
     paths = [context.folder / f"final-{c.file}-{i}.safetensors" for c, i in pairs]
     rows: Literal["train", "all"] = "train" if context.own_data else "all"
     tasks = [
-        training(c.network, c.number, seeds[i], _epochs(result, c), rows, path, recipe=_without_epochs(c.recipe))
+        training(
+            c.network, c.number, seeds[i], _epochs(result, c), rows, path, recipe=_without_epochs(c.recipe), soft=c.soft
+        )
         for (c, i), path in zip(pairs, paths, strict=True)
     ]
     try:

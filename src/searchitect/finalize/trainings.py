@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from searchitect.evaluators.base import Outcome, Task
+from searchitect.evaluators.base import Outcome, Soft, Task
 from searchitect.finalize.context import FinalContext, Network
 from searchitect.records import Trial
 from searchitect.seeds import derive
@@ -35,12 +35,14 @@ def architecture_of(trial: Trial) -> tuple[Network, Mapping[str, Any]]:
 def training(
     network: tuple[Network, Mapping[str, Any]], number: int, seed: int, epochs: int,
     rows: Literal["train", "all"] = "train", save: Path | None = None, fold: int = 0,
-    recipe: Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | None = None, soft: Soft | None = None,
 ) -> Task:  # fmt: skip
     """A training of stage A (scored on the rows that its fold holds out) or of stage B (its weights saved)."""
     kind, decisions = network
     saved = None if save is None else str(save)
-    return Task(number, dict(decisions), seed, epochs, kind, rows, fold=fold, save=saved, recipe=dict(recipe or {}))
+    return Task(
+        number, dict(decisions), seed, epochs, kind, rows, fold=fold, save=saved, recipe=dict(recipe or {}), soft=soft
+    )  # fmt: skip
 
 
 def trained(context: FinalContext, tasks: list[Task], metric: str | None) -> list[Outcome | str]:

@@ -94,7 +94,7 @@ class _Tuner:
 
     def _first_fold(self, count: int) -> list[float]:
         study = self._study()
-        names = distributions(self.context.usual_recipe, self.context.sample)
+        names = distributions(self.context.usual_recipe, self.context.sample, self.context.dropouts(*self.network))
         scores: list[float] = []
         while len(scores) < count:
             asked: list[tuple[optuna.trial.Trial | None, dict[str, Any]]] = []
@@ -145,16 +145,19 @@ class _Tuner:
         )
 
 
-def distributions(usual: Mapping[str, Any], sample: Sequence[int]) -> dict[str, BaseDistribution]:
-    """What is tuned around the usual recipe, for rows of this shape."""
+def distributions(usual: Mapping[str, Any], sample: Sequence[int], dropout: bool = True) -> dict[str, BaseDistribution]:
+    """What is tuned around the usual recipe, for rows of this shape: learning rate, weight decay, schedule, epochs, the
+    rate of `dropout` layers where the network has any, and with classes label smoothing; for images how strongly they
+    are augmented, from not at all to three ways together."""
     lr = float(usual.get("lr", 3e-3))
     found: dict[str, BaseDistribution] = {
         "lr": FloatDistribution(lr / 8, lr * 4, log=True),
         "weight_decay": FloatDistribution(1e-4, 0.3, log=True),
         "schedule": CategoricalDistribution(["cosine", "constant"]),
-        "dropout": FloatDistribution(0.0, 0.5),
         "epochs": CategoricalDistribution([0.6, 1.0]),  # shares of the epochs of stage A
     }
+    if dropout:
+        found["dropout"] = FloatDistribution(0.0, 0.5)
     if usual.get("task") == "classification":
         found["label_smoothing"] = FloatDistribution(0.0, 0.2)
     if len(sample) == 3:
