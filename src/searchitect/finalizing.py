@@ -155,12 +155,12 @@ def _recipes(tune: float | None) -> int:
     return 0 if tune is None else MOST_RECIPES if tune < 1 else int(tune)
 
 
-def _left(session: Session) -> float | None:
 def together(settings: Settings) -> Together:
     """Finalists that make up an ensemble with the winner, and a teacher."""
     return Together((settings.ensemble or 1) - 1, 0 if settings.distill is None else budget.TEACHERS)
 
 
+def _left(session: Session) -> float | None:
     """Seconds for the final trainings; None without a budget."""
     return None if session.end is None else max(1.0, session.end - time.monotonic() - BUNDLE_SECONDS)
 
@@ -289,8 +289,6 @@ def _trained_context(
         task = Task(-1, dict(decisions), 0, 1, network)
         return load_weights(evaluator.network(task, data.sample), path).eval()
 
-    def predict_test(model: nn.Module) -> np.ndarray:
-        return data.units(predict(model, preprocess.apply(test[0]))).numpy()
     def dropouts(network: Any, decisions: Mapping[str, Any]) -> bool:
         model = evaluator.network(Task(-1, dict(decisions), 0, 1, network), data.sample)
         return any(isinstance(module, nn.modules.dropout._DropoutNd) for module in model.modules())
@@ -303,6 +301,8 @@ def _trained_context(
         save_file({"soft": answers.float().contiguous()}, path)
         return Soft(str(path), weight, temperature)
 
+    def predict_test(model: nn.Module) -> np.ndarray:
+        return data.units(predict(model, preprocess.apply(test[0]))).numpy()
 
     def number(outputs: np.ndarray, targets: np.ndarray) -> float:
         return score(metric.metric, torch.from_numpy(outputs), torch.from_numpy(targets), raw.task)

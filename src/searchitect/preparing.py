@@ -128,6 +128,9 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     if given.evaluate is not None:
         if settings.tune is not None:
             raise UsageError("tune= changes the recipe of our own training; with evaluate= yours is used: leave it out")
+        for name in ("distill", "ensemble"):
+            if getattr(settings, name) is not None:
+                raise UsageError(f"{name}= is for our own training; with evaluate= yours is used: leave it out")
         if given.loss is not None or given.step is not None:
             raise UsageError("loss= and step= change our own training; with evaluate= yours is used: leave them out")
         return _with_function(settings, given, raw, (space, why), (factory, architecture), (workers, threads, device))
@@ -137,13 +140,12 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     aims = objectives(goal)
     splits = split(raw, settings.seed, validation=settings.validation, test=settings.test)
     kept_rows = np.sort(np.concatenate([splits.train, splits.validation]))
-        for name in ("distill", "ensemble"):
-            if getattr(settings, name) is not None:
-                raise UsageError(f"{name}= is for our own training; with evaluate= yours is used: leave it out")
     kept = replace(raw.only(kept_rows), test=None)
     train, validation = (np.searchsorted(kept_rows, rows) for rows in (splits.train, splits.validation))
     recipe = _recipe(settings, raw, len(train))
     own = Own(given.loss, given.step)
+    if settings.distill is not None and own.given():
+        raise UsageError(f"distill= adds to our own loss; with {next(iter(own.given()))}= yours is used: leave it out")
     evaluator = TrainEvaluator(space, kept, train, validation, recipe, [o.metric for o in aims], factory, own)
     _check_metrics(evaluator, raw)
     costs = evaluator.costs()
@@ -153,8 +155,6 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
         "splits": {"train": len(train), "validation": len(validation), "test": len(splits.test)},
         "notes": [*raw.notes, *splits.notes, *evaluator.notes],
     }  # fmt: skip
-    if settings.distill is not None and own.given():
-        raise UsageError(f"distill= adds to our own loss; with {next(iter(own.given()))}= yours is used: leave it out")
     return Prepared(
         settings, space, why, aims, evaluator, usual_epochs(len(train), recipe.batch_size), workers, threads, device,
         costs, kept, part(raw, splits, "test"), facts, architecture, factory,

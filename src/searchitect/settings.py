@@ -86,12 +86,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tune: Annotated[Tuning | None, _about(
         "after the search, other recipes for the winner and as many for the baseline, chosen by validation: a share "
         "of the budget, or how many recipes for each", 8.0)] = None
-    start: Annotated[list[str], _about(
-        "arch.json files of networks that the strategy proposes first, such as the best of a former search",
-        ["runs/first/best/arch.json"])] = []
-    baseline: Annotated[str | None, _about(
-        "network to beat, as a function without arguments: module:object or FILE.py:object; left out, the "
-        "space's own", "model.py:make")] = None
     distill: Annotated[Whole | None, _about(
         "after the search, winner and baseline also learn from the best finalists together (soft targets): the share "
         "that these have in the loss", 0.5)] = None
@@ -99,6 +93,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ensemble: Annotated[Members | None, _about(
         "networks in the bundle: the winner and the next best finalists together, whose probabilities are averaged; "
         "costs so many times as much", 3)] = None
+    start: Annotated[list[str], _about(
+        "arch.json files of networks that the strategy proposes first, such as the best of a former search",
+        ["runs/first/best/arch.json"])] = []
+    baseline: Annotated[str | None, _about(
+        "network to beat, as a function without arguments: module:object or FILE.py:object; left out, the "
+        "space's own", "model.py:make")] = None
     workers: Annotated[Count | None, _about(
         "trials at the same time; left out, it is chosen by the machine", 2)] = None
     threads: Annotated[Count | None, _about("threads of one worker; left out, cores / workers", 1)] = None
@@ -147,15 +147,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"tune = {self.tune:g}: give a share of the budget below 1, or a whole number of recipes for each "
                 f"network, {FEWEST_RECIPES} or more"
             )
+        for name in ("distill", "ensemble"):
+            if getattr(self, name) is not None and not self.finalize:
+                raise UsageError(f"{name} = {getattr(self, name):g} is for the final trainings, but finalize is off")
         if self.validation + self.test >= 1:
             raise UsageError(
                 f"validation = {self.validation:g} and test = {self.test:g} leave nothing to train on; "
                 "their sum must be below 1 (usual: 0.2 each)"
             )
         if self.time_limit is not None and not math.isfinite(self.time_limit):
-        for name in ("distill", "ensemble"):
-            if getattr(self, name) is not None and not self.finalize:
-                raise UsageError(f"{name} = {getattr(self, name):g} is for the final trainings, but finalize is off")
             raise UsageError("time_limit must be a finite number of seconds; leave it out for no limit")
 
     @property

@@ -92,9 +92,9 @@ class Task(msgspec.Struct, frozen=True):
     seconds: float | None = None
     supernet: str | None = None
     recipe: dict[str, float | str | tuple[str, ...]] = {}
-
-
     soft: Soft | None = None
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What comes back: named numbers, the whole curve, and what it cost. `stopped`: cut short.
 

@@ -20,7 +20,6 @@ from torch import nn
 
 from searchitect.errors import BuildError, UsageError
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Soft, Task
-from searchitect.hardware import Law, attach, measured
 from searchitect.nets import Costs, build
 from searchitect.nets.cells import Edge, TwoInputCell, TwoInputChain
 from searchitect.nets.operations import Skip
@@ -178,7 +177,6 @@ class TrainEvaluator(Evaluator):
         return replace(data, x=data.x[keep], y=data.y[keep], weights=weights, groups=None)  # not cut any more
 
 
-def untrained(
 def taught(data: TrainData, soft: Soft | None) -> TrainData:
     """The rows with a teacher's answers, where there is one."""
     if soft is None:
@@ -187,6 +185,7 @@ def taught(data: TrainData, soft: Soft | None) -> TrainData:
     return replace(data, soft=answers, soft_weight=soft.weight, temperature=soft.temperature)
 
 
+def untrained(
     space: Space, task: Task, sample: tuple[int, ...] | None, outputs: int | None,
     baseline: Callable[[], nn.Module] | None,
 ) -> nn.Module:  # fmt: skip
