@@ -4,7 +4,8 @@ import pytest
 
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.executors import Failed, Finished
-from searchitect.pacing import Pace
+from searchitect.finalize.planning import FinalPlan
+from searchitect.pacing import Pace, Paces
 from searchitect.tasks import FIRST_TICKET, run_tasks
 
 
@@ -133,3 +134,77 @@ def test_tasks_wait_for_a_worker_and_those_that_wait_are_not_begun_after_an_inte
     assert len(killed) == len(tasks) - len(machine.run) > 2
     assert all((f.cause, f.message) == ("killed", "it had not begun") for f in killed)
     assert FIRST_TICKET + 1 in machine.stopped
+
+
+# -- all batches -----------------------------------------------------------------------------------------
+
+
+def finals(**changes):
+    """Stage A: four networks, three seeds, ten epochs, 60 s on two workers; stage B: two networks, 30 s."""
+    given = {
+        "finalists": (), "stage_a_seeds": (0, 1, 2), "stage_b_seeds": (10, 11, 12), "epochs": 10,
+        "forecast_seconds": 90.0, "alone_seeds": (10, 11, 12), "stage_seconds": (60.0, 30.0),
+    }  # fmt: skip
+    return FinalPlan(**given | changes)
+
+
+def last(networks=2, rounds=(10, 11, 12), epochs=10):
+    return [Task(n, {}, seed, epochs, rows="all") for seed in rounds for n in range(networks)]
+
+
+def all_played(machine, end, plan=None, **options):
+    paces = Paces(plan or finals(), lambda: end - machine.now, machine.slots, machine.clock, **options)
+    for tasks in (batch(), last()):
+        pace = paces.of(tasks)
+        run_tasks(machine, tasks, pace=pace)
+        paces.told(pace)
+    return paces
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5, 2.5])
+def test_both_stages_end_in_time_and_say_what_it_cost(factor):
+    machine = Machine(slower=lambda now: factor)
+    paces = all_played(machine, 90.0, slack=4.0)
+    assert 80.0 < machine.now <= 97.0
+    assert bool(paces.notes) == (factor > 1)
+    if factor > 1:
+        assert paces.notes[0].startswith("short of time: stage A turned out slower than planned; ")
+        assert "rounds took" in paces.notes[0]
+        assert "instead of 10 epochs" in paces.notes[0]
+    shares = {seed: {e for s, _, e, _ in machine.run if s == seed} for seed in (0, 1, 2, 10, 11, 12)}
+    assert all(len(epochs) == 1 for epochs in shares.values())
+
+
+def test_the_last_stage_begins_with_what_the_first_has_learned():
+    """The machine is slow while stage A runs; stage B is shorter from its first round on."""
+    machine = Machine(slower=lambda now: 2.0)
+    all_played(machine, 90.0)
+    first = next(epochs for seed, _, epochs, _ in machine.run if seed == 10)
+    assert first < 10
+
+
+def test_rows_that_are_added_are_counted():
+    machine = Machine(cost=lambda task: 1.3 if task["rows"] == "all" else 1.0)
+    assert all_played(machine, 100.0, finals(stage_seconds=(60.0, 39.0)), more_rows=1.3).notes == []
+    machine = Machine(cost=lambda task: 1.3 if task["rows"] == "all" else 1.0)
+    assert len(all_played(machine, 85.0, finals(stage_seconds=(60.0, 39.0)), more_rows=1.3).notes) >= 1
+
+
+def test_what_has_a_limit_of_its_own_gets_no_pace():
+    machine = Machine()
+    paces = Paces(finals(), lambda: 90.0, 2, machine.clock)
+    assert paces.of(batch()) is not None
+    assert paces.of(batch()) is None, "tuning, or a repetition"
+    assert paces.of(last()).end == 90.0
+    assert paces.of(last(rounds=(77,))).end == 90.0, "a repetition with another seed"
+    alone = Paces(finals(stage_a_seeds=()), lambda: 90.0, 2, machine.clock)
+    assert alone.of(batch()) is None
+
+
+def test_time_for_tuning_and_for_a_teacher_is_left_alone():
+    machine = Machine()
+    plan = finals(teacher_seconds=10.0)
+    paces = Paces(plan, lambda: 200.0, 2, machine.clock, tuning=100.0)
+    assert paces.of(batch()).end == pytest.approx(60.0)
+    assert paces.of(last(rounds=(5,))).end == pytest.approx(200 * 10 / 40), "the teacher, before stage B"
+    assert paces.of(last()).end == pytest.approx(200.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,11 @@ from searchitect.interrupts import Interrupts
 from searchitect.leaving import leave_best_so_far, leave_winner
 from searchitect.loop import Loop
 from searchitect.observer import Announcer, Progress
+from searchitect.pacing import Paces
 from searchitect.records import Objective, Trial, candidates, goals, losses, thoroughness
 from searchitect.settings import Settings
 from searchitect.space import Architecture
+from searchitect.speed import Speed
 from searchitect.tasks import run_tasks
 from searchitect.timeplan import tuning_seconds
 from searchitect.training import predict, score
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 # the bundle, 2.5 of them to import torch in the interpreter that checks it (1.2 s of computing), 1 s for the report.
 BUNDLE_SECONDS = budget.REPORT_SECONDS
 FINALISTS = budget.FINALISTS
+SLACK = 0.02  # of the budget, that the last trainings may take beyond their end
 MOST_RECIPES = 60  # for each network, where a share of the budget is given
 
 
@@ -65,8 +69,13 @@ def finalize(
         context = _trained_context(session, executor, interrupts, folder, progress)
     else:
         context = _function_context(session, executor, interrupts, folder, progress)
+    paces = _paces(session, plan)
+    if paces is not None:
+        context = replace(context, run=_runner(session, executor, interrupts, progress, paces))
     result = run_stages(context, plan)
-    for note in result.notes:
+    if paces is not None and paces.notes and result.runs.get("winner"):
+        result.epochs = result.runs["winner"][0].epochs
+    for note in [*result.notes, *(paces.notes if paces is not None else ())]:
         session.store.note("finalize", {"text": note})
     session.note_seconds(finalize=time.monotonic() - began)
     try:
@@ -102,9 +111,11 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
     if left is not None:
         left = max(1.0, left - _tuning_seconds(session))
 
+    speed = Speed(loop.trials.values())
+
     def costs(trial: Trial) -> float:
         inherited = trial.proposal.fidelity.kind == "inherited"
-        return _untrained_seconds(session, trial) if inherited else epoch_seconds(trial)
+        return _untrained_seconds(session, trial) if inherited else speed.epoch(trial)
 
     slowest = max(map(costs, pool)) if _baseline(session) is not None else 0.0
     more_rows = 1.0
@@ -112,7 +123,7 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
         more_rows = 1.0 + len(prepared.evaluator.validation) / len(prepared.evaluator.train)
 
     def seconds(trial: Trial | None, epochs: int, all_rows: bool) -> float:
-        per_epoch = (session.baseline_epoch or slowest) if trial is None else costs(trial)
+        per_epoch = (session.baseline_epoch * speed.slower or slowest) if trial is None else costs(trial)
         return per_epoch * epochs * (more_rows if all_rows else 1.0) + budget.START_SECONDS
 
     def plan(seeds: int, epochs: int) -> FinalPlan:
@@ -193,14 +204,6 @@ def _with_baseline(pool: list[Trial], baseline: Architecture | None) -> list[Tri
     return [pool[0], pool[at], *pool[1:at], *pool[at + 1 :]] if at > 1 else pool
 
 
-def epoch_seconds(trial: Trial) -> float:
-    """Seconds of one epoch on all training rows, by what this trial took."""
-    measured = trial.measurement
-    if measured is None:
-        return 0.0
-    return measured.seconds / max(measured.epochs, 1) / trial.proposal.fidelity.data
-
-
 def _untrained_seconds(session: Session, trial: Trial) -> float:
     """Seconds of one epoch of a network that was only measured with inherited weights: what a usual network of the
     space takes, or the hand-made one by their multiply-accumulates, whichever is more."""
@@ -237,14 +240,33 @@ class _Watcher:
 # -- contexts --------------------------------------------------------------------------------------------
 
 
-def _runner(session: Session, executor: Executor, interrupts: Interrupts, watcher: _Watcher) -> Any:
+def _runner(
+    session: Session, executor: Executor, interrupts: Interrupts, watcher: _Watcher, paces: Paces | None = None
+) -> Any:
     def run(tasks: list[Task]) -> list[Outcome | Failed]:
-        return run_tasks(
+        pace = None if paces is None else paces.of(tasks)
+        found = run_tasks(
             executor, tasks, interrupt=interrupts, each=lambda done: watcher.show(done, len(tasks)),
-            time_limit=session.settings.time_limit,
+            time_limit=session.settings.time_limit, pace=pace,
         )  # fmt: skip
+        if paces is not None and pace is not None:
+            paces.told(pace)
+        return found
 
     return run
+
+
+def _paces(session: Session, plan: FinalPlan) -> Paces | None:
+    """What keeps the end of the budget while the final trainings run; None where there is none to keep, or where the
+    user's own function decides how long it trains."""
+    evaluator, total = session.prepared.evaluator, session.settings.budget_seconds
+    if session.end is None or total is None or not isinstance(evaluator, TrainEvaluator):
+        return None
+    return Paces(
+        plan, lambda: _left(session) or 0.0, session.prepared.workers, time.monotonic,
+        more_rows=1.0 + len(evaluator.validation) / len(evaluator.train), slack=SLACK * total,
+        tuning=_tuning_seconds(session),
+    )  # fmt: skip
 
 
 def _baseline(session: Session) -> tuple[Any, Mapping[str, Any]] | None:

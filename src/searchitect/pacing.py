@@ -9,12 +9,12 @@ end: it is met only where a round turns out slower than all that came before. Pu
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import msgspec
 
 from searchitect.evaluators.base import Outcome, Task
-from searchitect.finalize.planning import makespan
+from searchitect.finalize.planning import FinalPlan, makespan
 
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # of the planned epochs; one epoch at least
 LATE = 1.03  # a batch that would take so many times what is left is not shortened yet
@@ -25,7 +25,8 @@ class Pace:
     """The epochs of tasks that are to end at `end` (of `clock`) on so many workers.
 
     slack: seconds after `end` when every training has to stop. expected: seconds of an epoch, until one was measured.
-    `shortened` has the epochs of each round that got fewer than planned; `cut` counts trainings that met their limit.
+    `took` has the seconds of an epoch of each network, the last time; `shortened` the epochs of each round that got
+    fewer than planned; `cut` counts trainings that met their limit.
     """
 
     def __init__(
@@ -38,7 +39,11 @@ class Pace:
         self.cut = 0
         self._share: dict[int, float] = {}  # of the planned epochs, by the seed of the round
         self._running: dict[int, tuple[float, int]] = {}  # since when, and for how many epochs
-        self._took: dict[Hashable, float] = {}  # seconds of an epoch of each network, the last time
+        self.took: dict[Hashable, float] = {}
+
+    def knows(self, took: Mapping[Hashable, float]) -> None:
+        """What an epoch of these networks took before."""
+        self.took.update(took)
 
     def begin(self, i: int) -> Task:
         """The task as it is to be run now."""
@@ -56,7 +61,7 @@ class Pace:
         """Learn from what a training took, by the clock: building, waiting and saving are part of it."""
         begun, epochs = self._running.pop(i)
         if isinstance(outcome, Outcome) and outcome.epochs:
-            self._took[_network(self.tasks[i])] = (self.clock() - begun) / outcome.epochs
+            self.took[_network(self.tasks[i])] = (self.clock() - begun) / outcome.epochs
             self.cut += outcome.stopped and outcome.epochs < epochs
 
     def _epochs(self, task: Task) -> int:
@@ -72,11 +77,67 @@ class Pace:
 
     def _each(self, task: Task) -> float:
         """Seconds of an epoch of this network, or of the others as far as they are known."""
-        own = self._took.get(_network(task))
+        own = self.took.get(_network(task))
         if own is not None:
             return own
-        return statistics.fmean(self._took.values()) if self._took else self.expected
+        return statistics.fmean(self.took.values()) if self.took else self.expected
 
 
 def _network(task: Task) -> Hashable:
     return task.network, task.number
+
+
+class Paces:
+    """The pace of each batch of the final trainings: stage A, the trainings of a teacher, stage B.
+
+    left: seconds until all of them must have ended, asked when a batch begins; `tuning` of them are for what comes
+    between the stages. more_rows: rows of stage B for one of stage A. slack: see `Pace`. `notes` say what became
+    shorter.
+    """
+
+    def __init__(
+        self, plan: FinalPlan, left: Callable[[], float], workers: int, clock: Callable[[], float], *,
+        more_rows: float = 1.0, slack: float = 0.0, tuning: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.plan, self.left, self.workers, self.clock = plan, left, workers, clock
+        self.more_rows, self.slack, self.tuning = more_rows, slack, tuning
+        self.notes: list[str] = []
+        self._learned: dict[Hashable, float] = {}  # seconds of an epoch on training rows
+        self._began = False
+
+    def of(self, tasks: Sequence[Task]) -> Pace | None:
+        """None for what has a limit of its own: tuning, and what is repeated after a failure of stage A."""
+        stage_a, stage_b = self.plan.stage_seconds
+        coming = [stage_a, self.plan.teacher_seconds, stage_b]
+        if tasks[0].rows == "all":
+            final = {task.seed for task in tasks} & set(self.plan.alone_seeds)
+            at = 2 if final or self.plan.teacher_seconds <= 0 else 1
+        elif self._began or not self.plan.stage_a_seeds:
+            return None
+        else:
+            at = 0
+        self._began = True
+        rows = self.more_rows if at else 1.0
+        rest = sum(coming[at:])
+        left = self.left() - (0.0 if at else self.tuning)
+        own = left * coming[at] / rest if rest > 0 else left
+        epochs = sum(task.epochs for task in tasks)
+        expected = coming[at] * self.workers / max(epochs, 1)
+        pace = Pace(tasks, self.clock() + own, self.workers, self.clock, slack=self.slack, expected=expected)
+        pace.knows({network: each * rows for network, each in self._learned.items()})
+        return pace
+
+    def told(self, pace: Pace) -> None:
+        """Learn from a batch that has ended."""
+        if pace.tasks[0].rows == "train":
+            self._learned = dict(pace.took)
+        stage = "stage A" if pace.tasks[0].rows == "train" else "the final trainings"
+        if pace.shortened:
+            counts = ", ".join(str(n) for n in pace.shortened)
+            planned = max(task.epochs for task in pace.tasks)
+            self.notes.append(
+                f"short of time: {stage} turned out slower than planned; {len(pace.shortened)} of "
+                f"{len({task.seed for task in pace.tasks})} rounds took {counts} instead of {planned} epochs"
+            )
+        if pace.cut:
+            self.notes.append(f"short of time: {pace.cut} trainings of {stage} were ended before their last epoch")

@@ -18,7 +18,6 @@ from searchitect.evaluators import Evaluator
 from searchitect.evaluators.base import Rival, Task
 from searchitect.executors import Executor
 from searchitect.finalizing import (
-    epoch_seconds,
     finalists,
     finalize,
     most_epochs,
@@ -36,6 +35,7 @@ from searchitect.records import Fidelity, State, Trial, goals, losses, thoroughn
 from searchitect.reuse import Reuse
 from searchitect.screening import judged, screened
 from searchitect.seeds import derive
+from searchitect.speed import Speed
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy
 from searchitect.strategies.control import Beside
@@ -267,8 +267,9 @@ class Session:
         if len(top) < 2:
             return
         top = top[: budget.FINALISTS]
-        per_epoch = [epoch_seconds(trial) for trial in top if trial.state is State.DONE]
-        baseline, least = self.baseline_epoch or max(per_epoch), fidelities.final_epochs
+        speed = Speed(loop.trials.values())
+        per_epoch = [speed.epoch(trial) for trial in top if trial.state is State.DONE]
+        baseline, least = self.baseline_epoch * speed.slower or max(per_epoch), fidelities.final_epochs
         tuning = tuning_seconds(self.prepared, self.settings.budget_seconds, self.candidate_epoch, self.baseline_epoch)
         most = budget.FINAL_SHARE * ((self.settings.budget_seconds or 0.0) - tuning)
         reserve_for = partial(
