@@ -29,6 +29,7 @@ from typing import Any
 
 from searchitect.bench import Table, load_table
 from searchitect.executors import Event, Executor, Finished
+from searchitect.ledger import Ledger
 from searchitect.loop import Limits, Loop
 from searchitect.records import Trial, objectives
 from searchitect.reuse import Reuse
@@ -125,10 +126,9 @@ def run(name: str, workers: int, cpu: float, disk: float) -> tuple[float, float,
         return {"decisions": trial.architecture.decisions, "level": reading.level(trial.proposal.fidelity)}
 
     with tempfile.TemporaryDirectory() as folder, Store.create(Path(folder) / "s", {"name": "bench"}) as store:
-        loop = Loop(
-            table.space, store, strategy, executor, aims, payload, never_equal(table.space),
-            Limits(trials=TASKS * workers), 0, interrupt=executor.interrupted, clock=executor.clock,
-        )  # fmt: skip
+        ledger = Ledger(table.space, store, strategy, aims, never_equal(table.space), 0, clock=executor.clock)
+        limits = Limits(trials=TASKS * workers)
+        loop = Loop(ledger, executor, payload, limits, interrupt=executor.interrupted, clock=executor.clock)
         executor.began = time.process_time()
         loop.run()
     given = executor.given

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from searchitect.executors import Executor, Finished
+from searchitect.ledger import Ledger
 from searchitect.loop import Limits, Loop
 from searchitect.records import Measurement, State, Trial, objectives
 from searchitect.reuse import Reuse
@@ -93,12 +94,11 @@ def durable(space: Space, name: str, trials: int) -> float:
         executor = Instant()
         executor.start(print)
         strategy = make_strategy(name, Setting(space, GOALS, 0), MODEL_FREE[name])
-        loop = Loop(
-            space, store, strategy, executor, GOALS, lambda *_: {}, Reuse(space, "bench"), Limits(trials=trials), 0
-        )
+        ledger = Ledger(space, store, strategy, GOALS, Reuse(space, "bench"), 0)
+        loop = Loop(ledger, executor, lambda *_: {}, Limits(trials=trials))
         began = time.process_time()
         loop.run()
-        return len(loop.trials) / (time.process_time() - began)
+        return len(ledger.trials) / (time.process_time() - began)
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ from searchitect import keeping
 from searchitect.errors import SpaceError
 from searchitect.executors import make
 from searchitect.keeping import Kept, began, state_path, weights_path
+from searchitect.ledger import Ledger
 from searchitect.loop import Limits, Loop
 from searchitect.records import PROMOTE, Fidelity, Measurement, Proposal, State, Trial, objectives
 from searchitect.reuse import Reuse
@@ -90,18 +91,15 @@ def study(folder, name="asha", *, space=None, trials=None, resume=False, workers
     executor = workers or make("serial")
     executor.start(train)
     setting = Setting(space, GOALS, 0, FULL)
-    known = {}
+    ledger = Ledger(space, store, make_strategy(name, setting, options), GOALS, Reuse(space, "recipe"), 0, files)
 
     def payload(trial, incumbent):
-        first = began(trial.proposal, known) or trial
+        first = began(trial.proposal, ledger.trials) or trial
         state = None if files is None else str(state_path(files, first.number))
         epochs = trial.proposal.fidelity.epochs
         return {"value": toy_value(trial.architecture), "epochs": epochs, "number": trial.number, "state": state}
 
-    return Loop(
-        space, store, make_strategy(name, setting, options), executor, GOALS, payload, Reuse(space, "recipe"),
-        Limits(trials=trials), 0, files=files, trials=known,
-    )  # fmt: skip
+    return Loop(ledger, executor, payload, Limits(trials=trials))
 
 
 def train(payload, context):
@@ -134,9 +132,9 @@ def test_promotions_continue_the_state_and_the_seed_of_their_first_trial(tmp_pat
         if trial.state is State.DONE and trial.source is None:
             assert trial.measurement.epochs == trial.proposal.fidelity.epochs - parent.proposal.fidelity.epochs
     assert {t.proposal.fidelity.epochs for t in promoted} == {3, 9}
-    assert run.incumbent.proposal.fidelity == FULL  # lower rungs are never the best once there is a full trial
+    assert run.ledger.incumbent.proposal.fidelity == FULL  # lower rungs are never the best once there is a full trial
     left = {p.name for p in tmp_path.glob("*.state")}
-    assert left == {state_path(tmp_path, n).name for n in run.kept.paused}
+    assert left == {state_path(tmp_path, n).name for n in run.ledger.kept.paused}
 
 
 def test_stopped_after_any_trial_and_resumed_it_is_the_same_study(tmp_path):
@@ -151,7 +149,7 @@ def test_stopped_after_any_trial_and_resumed_it_is_the_same_study(tmp_path):
         rest = study(folder, trials=24, resume=True)
         rest.run()
         assert history(rest) == [
-            (t.proposal, t.state, t.value("score"), t.source, t.seed) for t in whole.trials.values()
+            (t.proposal, t.state, t.value("score"), t.source, t.seed) for t in whole.ledger.trials.values()
         ]
         rest.store.close()
 
@@ -161,8 +159,8 @@ def test_a_resumed_study_knows_which_states_are_kept(tmp_path):
     first.run()
     first.store.close()
     again = study(tmp_path / "s", trials=20, files=tmp_path, resume=True)
-    assert {n: t.number for n, (t, _) in again.kept.paused.items()} == {
-        n: t.number for n, (t, _) in first.kept.paused.items()
+    assert {n: t.number for n, (t, _) in again.ledger.kept.paused.items()} == {
+        n: t.number for n, (t, _) in first.ledger.kept.paused.items()
     }
 
 
@@ -173,7 +171,7 @@ def test_a_small_space_is_searched_to_its_end_at_the_full_fidelity(tmp_path, nam
     run = study(tmp_path / "s", name, space=space)
     assert run.run() == "exhausted"
     measured = [t for t in run.store.trials() if t.source is None and t.state is State.DONE]
-    assert run.incumbent.proposal.fidelity == FULL
+    assert run.ledger.incumbent.proposal.fidelity == FULL
     assert len(measured) <= 12
     if name == "asha":  # all four got there
         assert sum(t.proposal.fidelity == FULL for t in measured) >= 3

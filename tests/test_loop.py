@@ -10,6 +10,7 @@ import pytest
 from searchitect.errors import StudyFailedError
 from searchitect.executors import make
 from searchitect.keeping import weights_path
+from searchitect.ledger import Ledger
 from searchitect.loop import Limits, Loop
 from searchitect.observer import Observer
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial, objectives
@@ -34,6 +35,7 @@ def loop(
     executor.start(function)
     goals = objectives(more.pop("goals", "max score"))
     strategy = more.pop("strategy", None) or make_strategy(name, Setting(space, goals, seed, Fidelity("function", 1)))
+    ledger = Ledger(space, store, strategy, goals, Reuse(space, "recipe"), seed, more.pop("files", None))
     limits = Limits(trials=trials, deadline=more.pop("deadline", None), slack=more.pop("slack", 0.0))
 
     def payload(trial, incumbent):
@@ -43,7 +45,7 @@ def loop(
             "decisions": trial.architecture.decisions,
         }
 
-    return Loop(space, store, strategy, executor, goals, payload, Reuse(space, "recipe"), limits, seed, **more)
+    return Loop(ledger, executor, payload, limits, **more)
 
 
 def history(run):
@@ -57,9 +59,9 @@ def test_it_measures_as_many_trials_as_asked_and_knows_the_best(tmp_path):
     measured = [t for t in trials if t.source is None]
     assert len(measured) == 30
     assert all(t.state is State.DONE for t in trials)
-    assert run.incumbent.value("score") == max(t.value("score") for t in trials)
+    assert run.ledger.incumbent.value("score") == max(t.value("score") for t in trials)
     last = run.store.notes("incumbent")[-1].body
-    assert (last["number"], last["value"]) == (run.incumbent.number, run.incumbent.value("score"))
+    assert (last["number"], last["value"]) == (run.ledger.incumbent.number, run.ledger.incumbent.value("score"))
 
 
 def test_equivalents_are_measured_once_and_counted(tmp_path):
@@ -78,15 +80,15 @@ def test_equivalents_are_measured_once_and_counted(tmp_path):
     reused = [t for t in run.store.trials() if t.source is not None]
     assert reused
     assert all(run.store.trial(t.source).value("score") is not None for t in reused)
-    assert run.tally["reused"] == len(reused)
+    assert run.ledger.tally["reused"] == len(reused)
 
 
 def test_an_equivalent_in_flight_is_waited_for(tmp_path):
     space = Space(Layer("toy.Only", {}))
     with make("processes", workers=2) as executor:
         run = loop(tmp_path / "s", space=space, name="random", executor=executor, trials=2, function=sleep_then_score)
-        first = run.enqueue(space.architecture({}), Fidelity("function", 1))
-        second = run.enqueue(space.architecture({}), Fidelity("function", 1))
+        first = run.ledger.enqueue(space.architecture({}), Fidelity("function", 1))
+        second = run.ledger.enqueue(space.architecture({}), Fidelity("function", 1))
         assert run.run() == "exhausted"
     assert run.store.trial(first.number).source is None
     assert run.store.trial(second.number).source == first.number
@@ -115,7 +117,7 @@ def test_stopped_after_any_trial_and_resumed_it_is_the_same_study(tmp_path):
         part.store.close()
         rest = loop(tmp_path / f"cut{cut}", trials=16, resume=True)
         rest.run()
-        assert history(rest) == [(t.proposal, t.state, t.value("score"), t.source) for t in whole.trials.values()]
+        assert history(rest) == [(t.proposal, t.state, t.value("score"), t.source) for t in whole.ledger.trials.values()]
         rest.store.close()
 
 
@@ -194,7 +196,7 @@ def test_not_a_number_is_done_and_never_best(tmp_path):
     run = loop(tmp_path / "s", trials=6, function=nan_first)
     run.run()
     assert math.isnan(run.store.trial(0).value("score"))
-    assert run.incumbent.number != 0
+    assert run.ledger.incumbent.number != 0
 
 
 def test_the_deadline_ends_the_search_and_late_trials_keep_their_partial_result(tmp_path):
@@ -234,8 +236,8 @@ def test_an_interrupted_trial_is_queued_again(tmp_path):
 
 def test_what_the_user_enqueues_runs_first(tmp_path):
     run = loop(tmp_path / "s", trials=4)
-    wanted = run.space.sample(123)
-    run.enqueue(wanted, Fidelity("function", 1))
+    wanted = run.ledger.space.sample(123)
+    run.ledger.enqueue(wanted, Fidelity("function", 1))
     run.run()
     first = run.store.trial(0)
     assert (first.architecture, first.proposal.origin, first.proposal.draw) == (wanted, "enqueued", -1)
@@ -298,7 +300,7 @@ def test_only_the_weights_of_the_best_are_kept(tmp_path):
 
     run = loop(tmp_path / "s", trials=20, function=save, files=folder)
     run.run()
-    assert [p.name for p in folder.iterdir()] == [weights_path(folder, run.incumbent.number).name]
+    assert [p.name for p in folder.iterdir()] == [weights_path(folder, run.ledger.incumbent.number).name]
 
 
 def test_a_copied_result_carries_its_own_costs(tmp_path):

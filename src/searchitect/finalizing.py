@@ -89,7 +89,7 @@ def finalize(
             )  # fmt: skip
         if result.finalised:
             leave_winner(session, executor, result, plan.stage_b_seeds[0])
-            trials = loop.trials.values()
+            trials = loop.ledger.trials.values()
             session.store.set_meta(explained=explained(context, result, trials, session.prepared.space, session.end))
         else:
             leave_best_so_far(session, loop)
@@ -104,14 +104,14 @@ def finalize(
 def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalPlan:
     """Finalists and epochs that fit, then with the time that is left more seeds than were asked for."""
     prepared, settings = session.prepared, session.settings
-    pool = finalists(loop.trials.values(), prepared.objectives)
+    pool = finalists(loop.ledger.trials.values(), prepared.objectives)
     pool = _with_baseline(pool, prepared.baseline_architecture)
-    beside = finalists(loop.trials.values(), prepared.objectives, control=True) if settings.control else []
+    beside = finalists(loop.ledger.trials.values(), prepared.objectives, control=True) if settings.control else []
     left = _left(session)
     if left is not None:
         left = max(1.0, left - _tuning_seconds(session))
 
-    speed = Speed(loop.trials.values())
+    speed = Speed(loop.ledger.trials.values())
 
     def costs(trial: Trial) -> float:
         inherited = trial.proposal.fidelity.kind == "inherited"
@@ -231,8 +231,9 @@ class _Watcher:
         session, loop = self.session, self.loop
         left = None if session.end is None else max(0.0, session.end - time.monotonic())
         text = f"{self.text} ({done} of {total})" if total else self.text
+        tally = loop.ledger.tally
         self.announcer.progress(Progress(
-            "finalize", loop.tally["done"], loop.tally["failed"], loop.tally["reused"], 0, loop.incumbent,
+            "finalize", tally["done"], tally["failed"], tally["reused"], 0, loop.ledger.incumbent,
             session.elapsed, left, None, text,
         ))  # fmt: skip
 

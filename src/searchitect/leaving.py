@@ -34,7 +34,7 @@ def leave_best_so_far(session: Session, loop: Loop) -> None:
 
     What an earlier session had finalised is worth more, and is kept.
     """
-    best = loop.incumbent
+    best = loop.ledger.incumbent
     if session.store.meta.get("finalised"):
         session.store.note("finalize", {"text": "the verdict and the bundle of the session before were kept"})
         return

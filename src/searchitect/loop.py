@@ -12,141 +12,51 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from searchitect.asking import ask, tell
-from searchitect.errors import SearchitectError, SpaceError, StudyFailedError
+from searchitect.errors import StudyFailedError
 from searchitect.executors import Event, Executor, Failed, Finished, Report
-from searchitect.keeping import Kept, began
-from searchitect.limits import FirstFailures, Limits, Payload, forecast
+from searchitect.ledger import Ledger
+from searchitect.limits import Limits, Payload, forecast
 from searchitect.observer import Announcer, Observer, Progress
-from searchitect.records import (
-    Cause,
-    Failure,
-    Fidelity,
-    Measurement,
-    Objective,
-    Proposal,
-    State,
-    Trial,
-    best,
-    goals,
-)
-from searchitect.reuse import Reuse
-from searchitect.seeds import derive
-from searchitect.space import Architecture, Space
-from searchitect.store import Store
-from searchitect.strategies.base import Strategy
+from searchitect.records import Cause, Failure, Measurement, State, Trial
 
 RETRIES = 2  # for faults of the machine, with the same seed
-REUSES = 1000  # so many in a row mean that the strategy has run dry
 GRACE = 5.0  # seconds that running trials get to end at their next step
 
 
 @dataclass
 class Loop:
-    """One search over one store. `run` returns why it ended: "budget", "trials", "exhausted" or "interrupted".
+    """One search over one ledger. `run` returns why it ended: "budget", "trials", "exhausted" or "interrupted".
 
     payload:   makes the worker's task of a trial.
-    reuse:     finds equivalents and copies their results.
     interrupt: asked often; true ends the search at the next step of what runs.
     replan:    called after each result; may move `limits.deadline`.
-    files:     folder where tasks leave weights and states (`keeping`).
     """
 
-    space: Space
-    store: Store
-    strategy: Strategy
+    ledger: Ledger
     executor: Executor
-    objectives: tuple[Objective, ...]
     payload: Payload
-    reuse: Reuse
     limits: Limits
-    seed: int
     observer: Observer = field(default_factory=Observer)
     interrupt: Callable[[], bool] = lambda: False
     replan: Callable[[Loop], None] | None = None
-    files: Path | None = None
     clock: Callable[[], float] = time.monotonic
-    trials: dict[int, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.store = self.ledger.store
         self.flying: dict[int, Trial] = {}
         self.sessions: dict[int, list[dict[str, float]]] = {}  # reports of what runs
-        self.ready: deque[Trial] = deque()  # queued: resumed, enqueued by the user, or to be tried again
-        self.distinct: set[Architecture] = set()
-        self.tally: Counter[str] = Counter()
-        self.first_failures = FirstFailures()
-        self.reuses = 0
         self.began = self.clock()
         self.stopped: str | None = None
         self.winding_down = False
         self.retried: Counter[int] = Counter()  # machine faults of each trial; former sessions do not count
-        self.incumbent: Trial | None = None
         self.begun: dict[int, float] = {}  # clock at submission
         self.durations: deque[float] = deque(maxlen=64)  # of finished trials, as the driver saw them
         self.announcer = Announcer(self.observer)
-        self.fatal: SearchitectError | None = None  # raised once what came before it is on disk
         self.forecast_given = False
-        self.kept = Kept(self.files, self.objectives)
-        self._replay()
-
-    # -- what was before -----------------------------------------------------------------------------
-
-    def _replay(self) -> None:
-        """Bring strategy and counters to where the stored events end; queue again what was running."""
-        self.store.requeue_running()
-        self.trials.update((trial.number, trial) for trial in self.store.trials())
-        for kind, number in self.store.events():
-            trial = self.trials[number]
-            if kind == "asked":
-                self._remember(trial)
-                if trial.proposal.draw >= 0:
-                    again = ask(self.strategy)
-                    self._raise_if_fatal()
-                    if again != trial.proposal:
-                        raise StudyFailedError(
-                            f"trial {number} would be proposed differently now: the strategy, its options or the space "
-                            "have changed since the study began. Start a new study, or go back to the former version"
-                        )
-            else:
-                self._count(trial)
-                self._tell(trial)
-                self.kept.told(trial, self.trials)
-        self.ready.extend(trial for trial in self.trials.values() if trial.state is State.QUEUED)
-        self.incumbent = best(self.trials.values(), self.objectives)
-
-    def enqueue(self, architecture: Architecture, fidelity: Fidelity) -> Trial:
-        """Queue an architecture of the user's; it runs before what the strategy proposes next."""
-        trial = self._new_trial(Proposal(self.space.validate(architecture), fidelity, origin="enqueued"))
-        self.store.queue([trial])
-        self._remember(trial)
-        self.ready.append(trial)
-        return trial
-
-    def record(self, proposal: Proposal, measurement: Measurement) -> Trial:
-        """A trial that was measured already, as part of something else: it is stored, and the strategy is told."""
-        with self.store.transaction():
-            trial = self._new_trial(proposal)
-            self.store.queue([trial])
-            self._remember(trial)
-            running = self.store.start(trial.number, worker=-1)
-            self._finish(msgspec.structs.replace(running, state=State.DONE, measurement=measurement), running.attempts)
-        self._raise_if_fatal()
-        return self.trials[trial.number]
-
-    def _tell(self, trial: Trial) -> None:
-        try:
-            tell(self.strategy, trial)
-        except StudyFailedError as error:  # raised after the transaction that is open
-            self.fatal = self.fatal or error
-
-    def _fail(self, why: str) -> None:
-        """End the study with this error, after the transaction that is open."""
-        self.fatal = self.fatal or StudyFailedError(why)
 
     # -- the loop ------------------------------------------------------------------------------------
 
@@ -156,7 +66,7 @@ class Loop:
         try:
             with self.store.transaction():
                 self._fill()
-            self._raise_if_fatal()
+            self.ledger.raise_if_fatal()
             while self.flying:
                 events = self.executor.wait(self._patience())
                 self._check_limits()
@@ -167,17 +77,13 @@ class Loop:
                         self._fill()
                     if self.replan is not None:
                         self.replan(self)
-                self._raise_if_fatal()
+                self.ledger.raise_if_fatal()
                 self._show()
                 if self._must_stop():
                     self._wind_down()
         finally:
             self.executor.listener = None
         return self.stopped or "exhausted"
-
-    def _raise_if_fatal(self) -> None:
-        if self.fatal is not None:
-            raise self.fatal
 
     def _patience(self) -> float:
         left = 0.5 if self.limits.deadline is None else self.limits.deadline - self.clock()
@@ -196,24 +102,19 @@ class Loop:
             return
         elif self.limits.deadline is not None and self.clock() >= self.limits.deadline:
             self.stopped = "budget"
-        elif self.limits.trials is not None and self.measured + len(self.flying) >= self.limits.trials:
+        elif self.limits.trials is not None and self.ledger.measured + len(self.flying) >= self.limits.trials:
             self.stopped = "trials"
-
-    @property
-    def measured(self) -> int:
-        """Trials that were really evaluated, failed ones included."""
-        return self.tally["done"] + self.tally["failed"] + self.tally["pruned"]
 
     def _fill(self) -> None:
         """Give every free worker something to do."""
         while len(self.flying) < self.executor.slots:
             self._check_limits()
-            if self.stopped or self.fatal is not None or not self._worth_starting():
+            if self.stopped or self.ledger.fatal is not None or not self._worth_starting():
                 return
             trial = self._next()
             if trial is None:
                 return
-            if not self._reused(trial):
+            if not self.ledger.reused(trial):
                 self._submit(trial)
 
     def _worth_starting(self) -> bool:
@@ -228,64 +129,16 @@ class Loop:
         return False
 
     def _next(self) -> Trial | None:
-        """The next trial: one that is queued already, else what the strategy proposes."""
-        if self.ready:
-            return self.ready.popleft()
-        if not self.space.size.continuous and len(self.distinct) >= self.space.size.finite:
-            self._end("exhausted")
-            return None
-        if self.reuses >= REUSES:
-            self._end("exhausted")
-            return None
-        try:
-            proposal = ask(self.strategy)
-        except SearchitectError as error:  # raised after the transaction, which holds results that came before
-            asked = any(t.proposal.draw >= 0 for t in self.trials.values())
-            if asked and isinstance(error, SpaceError) and self.flying:
-                return None  # what runs may bring promotions
-            if not (asked and isinstance(error, SpaceError)):
-                self.fatal = self.fatal or error
-            self._end("exhausted")
-            return None
-        trial = self._new_trial(proposal)
-        self.store.queue([trial])
-        self._remember(trial)
+        trial = self.ledger.next(running=bool(self.flying))
+        if trial is None and self.ledger.exhausted:
+            self.stopped = self.stopped or "exhausted"
         return trial
 
-    def _end(self, why: str) -> None:
-        self.stopped = self.stopped or why
-
-    def _new_trial(self, proposal: Proposal) -> Trial:
-        number, first = len(self.trials), began(proposal, self.trials)
-        seed = derive(self.seed, number, "trial") if first is None else first.seed  # a continued training keeps its own
-        return Trial(number, proposal, key=self.reuse.key(proposal, number), seed=seed)
-
-    def _remember(self, trial: Trial) -> None:
-        self.trials[trial.number] = trial
-        if not trial.proposal.fidelity.horizon:  # those that pause may be promoted
-            self.distinct.add(trial.architecture)
-        self.reuse.remember(trial)
-
-    def _reused(self, trial: Trial) -> bool:
-        """Whether an equivalent has, or will have, the result; then this trial needs no worker."""
-        source = self.trials[self.reuse.holder(trial)]
-        if source.number == trial.number:
-            return False
-        if source.state in (State.DONE, State.FAILED):
-            self._finish(self.reuse.copied(trial, source))
-        elif source.state is State.RUNNING:
-            self.reuse.wait(source, trial)
-        else:  # cut short, or queued itself: this one is measured
-            self.reuse.take_over(trial)
-            return False
-        return True
-
     def _submit(self, trial: Trial) -> None:
-        running = self.store.start(trial.number, worker=-1)
-        self.trials[trial.number] = self.flying[trial.number] = running
+        self.flying[trial.number] = running = self.ledger.start(trial)
         self.sessions[trial.number] = []
         self.begun[trial.number] = self.clock()
-        payload, limit = self.payload(running, self.incumbent), self.limits.time_limit
+        payload, limit = self.payload(running, self.ledger.incumbent), self.limits.time_limit
         self.executor.submit(trial.number, payload, time_limit=limit, attempt=running.attempts)
 
     # -- by hand -------------------------------------------------------------------------------------
@@ -294,17 +147,17 @@ class Loop:
         """The next trial that needs measuring, started; None when nothing new is left."""
         with self.store.transaction():
             while (trial := self._next()) is not None:
-                if not self._reused(trial):
+                if not self.ledger.reused(trial):
                     self._submit(trial)
                     break
-        self._raise_if_fatal()
-        return None if trial is None else self.trials[trial.number]
+        self.ledger.raise_if_fatal()
+        return None if trial is None else self.ledger.trials[trial.number]
 
     def settle(self, event: Event) -> None:
         """Record one event of a leased trial and tell the strategy."""
         with self.store.transaction():
             self._handle(event)
-        self._raise_if_fatal()
+        self.ledger.raise_if_fatal()
 
     # -- what comes back -----------------------------------------------------------------------------
 
@@ -350,7 +203,7 @@ class Loop:
 
     def _unreported(self, trial: Trial, measurement: Measurement) -> Failure | None:
         """A goal that nobody reports would make every trial worthless: the study ends at the first."""
-        missing = next((o.metric for o in self.objectives if o.metric not in measurement.metrics), None)
+        missing = next((o.metric for o in self.ledger.objectives if o.metric not in measurement.metrics), None)
         if missing is None:
             return None
         names = ", ".join(sorted(measurement.metrics)) or "nothing"
@@ -358,7 +211,7 @@ class Loop:
             f"trial {trial.number} did not report the objective {missing!r}; it reported {names}. "
             "Return it from evaluate(), or name one of these as the objective"
         )
-        self._fail(why)
+        self.ledger.fail(StudyFailedError(why))
         return Failure(Cause.USER_CODE, why)
 
     def _failed(self, trial: Trial, event: Failed) -> None:
@@ -371,7 +224,7 @@ class Loop:
             if self.stopped in ("trials", "exhausted"):  # it was counted as one that will be measured
                 self.stopped = None
             self.announcer.message(f"trial {trial.number}: {event.message}; trying again")
-            self.ready.appendleft(msgspec.structs.replace(trial, state=State.QUEUED))
+            self.ledger.ready.appendleft(msgspec.structs.replace(trial, state=State.QUEUED))
             return
         cause = Cause(event.cause) if event.cause in set(Cause) else Cause.USER_CODE
         last = tuple(self.sessions.get(trial.number, ()))
@@ -380,46 +233,9 @@ class Loop:
         failed = msgspec.structs.replace(trial, state=State.FAILED, failure=failure, measurement=partial)
         self._finish(failed, trial.attempts)
 
-    def _finish(self, trial: Trial, attempt: int = 0) -> None:
-        """Record, then tell; then whoever waited for this result."""
-        if not self.store.finish(trial, attempt):
-            return
-        self.trials[trial.number] = trial
-        self.store.told(trial.number)
-        self._count(trial)
-        self._tell(trial)
+    def _finish(self, trial: Trial, attempt: int) -> None:
+        self.ledger.finish(trial, attempt)
         self.sessions.pop(trial.number, None)
-        self._note_best(trial)
-        self.kept.told(trial, self.trials)
-        for other in self.reuse.released(trial.number):
-            if trial.state in (State.DONE, State.FAILED):
-                self._finish(self.reuse.copied(other, trial))
-            else:
-                self.reuse.take_over(other)
-                self.ready.append(other)
-        if trial.failure is not None and trial.source is None:
-            only = self.tally["failed"] == self.measured  # nothing was ever measured
-            if only and (why := self.first_failures.add(trial.failure)):
-                self._fail(why)
-
-    def _count(self, trial: Trial) -> None:
-        if trial.source is not None:
-            self.tally["reused"] += 1
-            self.reuses += 1
-        else:
-            self.tally[trial.state.value] += 1
-            self.reuses = 0
-
-    def _note_best(self, trial: Trial) -> None:
-        """Remember a new incumbent; weights of all others are deleted."""
-        if trial.source is not None:
-            return
-        dropped: Trial | None = trial
-        if best([t for t in (self.incumbent, trial) if t is not None], self.objectives) is trial:
-            dropped, self.incumbent = self.incumbent, trial
-            value = trial.value(goals(self.objectives)[0].metric)
-            self.store.note("incumbent", {"number": trial.number, "value": value, "elapsed": self.clock() - self.began})
-        self.kept.drop_weights(dropped)
 
     # -- ending --------------------------------------------------------------------------------------
 
@@ -445,14 +261,15 @@ class Loop:
     def _show(self) -> None:
         now = self.clock()
         left = None if self.limits.deadline is None else max(0.0, self.limits.deadline - now)
-        trials_left = None if self.limits.trials is None else max(0, self.limits.trials - self.measured)
+        trials_left = None if self.limits.trials is None else max(0, self.limits.trials - self.ledger.measured)
+        tally = self.ledger.tally
         self.announcer.progress(Progress(
-            "search", self.tally["done"], self.tally["failed"], self.tally["reused"], len(self.flying), self.incumbent,
+            "search", tally["done"], tally["failed"], tally["reused"], len(self.flying), self.ledger.incumbent,
             now - self.began, left, trials_left,
         ))  # fmt: skip
         if not self.forecast_given and len(self.durations) >= 2:
             self.forecast_given = True
             usual = statistics.median(self.durations)
-            facts = forecast(usual, self.executor.slots, self.measured, trials_left, left, self.limits.reserve)
+            facts = forecast(usual, self.executor.slots, self.ledger.measured, trials_left, left, self.limits.reserve)
             self.store.note("forecast", facts)
             self.announcer.forecast(facts)

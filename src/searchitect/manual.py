@@ -10,6 +10,7 @@ from typing import Any
 
 from searchitect.errors import UsageError
 from searchitect.executors import Event, Executor, Failed, Finished
+from searchitect.ledger import Ledger
 from searchitect.limits import Limits
 from searchitect.loop import Loop
 from searchitect.records import Cause, Fidelity, Trial, objectives
@@ -87,10 +88,8 @@ class Manual:
             first = start_architectures(self.store.meta.get("start", start), space)
             self.store.set_meta(start=[dict(a.decisions) for a in first])
             made = make_strategy(strategy, Setting(space, aims, seed, self._fidelity, _feasible(space), first), options)
-            reuse = Reuse(space, "by hand")
-            self._loop = Loop(
-                space, self.store, made, _You(1_000_000), aims, lambda *_: {}, reuse, Limits(), seed
-            )  # fmt: skip
+            ledger = Ledger(space, self.store, made, aims, Reuse(space, "by hand"), seed)
+            self._loop = Loop(ledger, _You(1_000_000), lambda *_: {}, Limits())
         except BaseException:
             self.store.close()
             raise
@@ -114,7 +113,7 @@ class Manual:
 
     def take(self, count: int) -> Iterator[Trial]:
         """Ask until this study has measured `count` trials in all, or nothing new is left."""
-        while self._loop.measured + len(self._loop.flying) < count:
+        while self._loop.ledger.measured + len(self._loop.flying) < count:
             trial = self.ask()
             if trial is None:
                 return
@@ -137,19 +136,19 @@ class Manual:
 
     def enqueue(self, architecture: Architecture) -> Trial:
         """An architecture of yours, asked for next."""
-        return self._loop.enqueue(architecture, self._fidelity)
+        return self._loop.ledger.enqueue(architecture, self._fidelity)
 
     # -- what was found ------------------------------------------------------------------------------
 
     @property
     def best(self) -> Trial | None:
         """The best trial so far."""
-        return self._loop.incumbent
+        return self._loop.ledger.incumbent
 
     @property
     def trials(self) -> list[Trial]:
         """All trials, open ones included."""
-        return list(self._loop.trials.values())
+        return list(self._loop.ledger.trials.values())
 
     def close(self) -> None:
         """Leave the study on disk; trials that are out are asked again next time."""

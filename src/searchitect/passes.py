@@ -137,14 +137,14 @@ class Passes:
         settings, baseline = self.session.settings, self.session.prepared.baseline_architecture
         planned = int(self.store.meta["supernet"]["epochs"])
         last = Fidelity("inherited", planned if self.method in SEARCHED else self.last())
-        known = any(t.proposal.origin == "enqueued" for t in loop.trials.values())
+        known = any(t.proposal.origin == "enqueued" for t in loop.ledger.trials.values())
         if baseline is not None and not known and self.session.prepared.feasible(baseline):
-            loop.enqueue(baseline, last)
+            loop.ledger.enqueue(baseline, last)
         if self.method in SEARCHED:
             loop.limits.trials = settings.trials or (USUAL_TRIALS if loop.limits.deadline is None else None)
         else:
-            loop.limits.trials = loop.measured + len(loop.ready)
-            if not loop.ready:
+            loop.limits.trials = loop.ledger.measured + len(loop.ledger.ready)
+            if not loop.ledger.ready:
                 return stopped
             if loop.limits.deadline is not None:  # the hand-made network must be among the finalists
                 loop.limits.deadline = max(loop.limits.deadline, loop.clock() + MEASURED_IN)
@@ -184,9 +184,9 @@ class Passes:
         with self.store.transaction():
             self.store.note("epoch", msgspec.to_builtins(epoch))
             if self.method not in SEARCHED:
-                architecture = loop.space.architecture(epoch.derived)
+                architecture = loop.ledger.space.architecture(epoch.derived)
                 proposal = Proposal(architecture, Fidelity("inherited", epoch.number), origin="derived")
-                loop.record(proposal, Measurement(outcome.metrics, epoch.seconds, 1, outcome.device))
+                loop.ledger.record(proposal, Measurement(outcome.metrics, epoch.seconds, 1, outcome.device))
 
     def _show(self, loop: Loop, epoch: Epoch, total: int) -> None:
         text = f"supernet, epoch {epoch.number} of {total}: loss {epoch.losses['train']:.3g}"
@@ -214,7 +214,7 @@ class Passes:
             return
         self._tell(loop, f"ranking {self.ranked} random networks, by inherited weights and by training")
         seed, feasible = self.session.settings.seed, self.session.prepared.feasible
-        drawn = (loop.space.sample(stream(seed, i, "ranking")) for i in range(20 * self.ranked))
+        drawn = (loop.ledger.space.sample(stream(seed, i, "ranking")) for i in range(20 * self.ranked))
         chosen = list(dict.fromkeys(a for a in drawn if feasible(a)))[: self.ranked]
         planned, short = int(self.store.meta["supernet"]["epochs"]), self._short()
         tasks = [

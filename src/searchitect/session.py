@@ -26,6 +26,7 @@ from searchitect.interrupts import Interrupts
 from searchitect.keeping import began, state_path, weights_path
 from searchitect.leaving import leave_best_so_far
 from searchitect.limits import Limits
+from searchitect.ledger import Ledger
 from searchitect.loop import Loop
 from searchitect.observer import Observer, Progress
 from searchitect.passes import Passes, evaluator_of, inherited_task, inner_strategy, shares_weights
@@ -128,11 +129,11 @@ class Session:
                         stopped = passes.search(loop)
                 self.note_seconds(search=self.elapsed)
                 self.store.set_meta(stopped=stopped)
-                judged(loop.strategy, self.store)
-                if interrupts() or not self.settings.finalize or loop.incumbent is None:
+                judged(loop.ledger.strategy, self.store)
+                if interrupts() or not self.settings.finalize or loop.ledger.incumbent is None:
                     leave_best_so_far(self, loop)
                 else:
-                    loop.kept.clear()
+                    loop.ledger.kept.clear()
                     finalize(self, executor, loop, fidelities, interrupts)
                 return interrupts.name
         finally:
@@ -203,11 +204,12 @@ class Session:
         clocked = {o.metric for o in prepared.objectives} & MEASURED_BY_CLOCK
         costs = None if prepared.costs is None else lambda a, table=prepared.costs: table.of(a)._asdict()
         reuse = Reuse(prepared.space, described, costs=costs, exact=bool(clocked))
-        trials: dict[int, Trial] = {}
+        ledger = Ledger(
+            prepared.space, self.store, strategy, prepared.objectives, reuse, settings.seed, self.checkpoints
+        )
         return Loop(
-            prepared.space, self.store, strategy, executor, prepared.objectives, partial(self._payload, trials), reuse,
-            limits, settings.seed, self.observer, interrupts, lambda loop: self._replan(loop, fidelities),
-            self.checkpoints, trials=trials,
+            ledger, executor, partial(self._payload, ledger.trials), limits, self.observer, interrupts,
+            lambda loop: self._replan(loop, fidelities),
         )  # fmt: skip
 
     def _fidelity(self, fidelities: budget.Fidelities) -> Fidelity:
@@ -219,11 +221,13 @@ class Session:
         """A new study begins with the hand-made network, if it keeps the limits: the search must find at least that.
         Then comes what the user left to be tried; it leaves that list in the same transaction."""
         baseline = self.prepared.baseline_architecture
-        first = [baseline] if baseline is not None and not loop.trials and self.prepared.feasible(baseline) else []
+        first = (
+            [baseline] if baseline is not None and not loop.ledger.trials and self.prepared.feasible(baseline) else []
+        )
         wanted = [self.prepared.space.architecture(d) for d in self.store.meta.get("enqueued") or ()]
         with self.store.transaction():
             for architecture in [*first, *wanted]:
-                loop.enqueue(architecture, self._fidelity(fidelities))
+                loop.ledger.enqueue(architecture, self._fidelity(fidelities))
             self.store.set_meta(enqueued=[])
 
     def _payload(self, trials: Mapping[int, Trial], trial: Trial, incumbent: Trial | None) -> dict[str, Any]:
@@ -263,11 +267,11 @@ class Session:
         if self.end is None or self.method is not None or now - self.replanned < REPLAN_EVERY:
             return
         self.replanned = now
-        top = finalists([t for t in loop.trials.values() if t.source is None], self.prepared.objectives)
+        top = finalists([t for t in loop.ledger.trials.values() if t.source is None], self.prepared.objectives)
         if len(top) < 2:
             return
         top = top[: budget.FINALISTS]
-        speed = Speed(loop.trials.values())
+        speed = Speed(loop.ledger.trials.values())
         per_epoch = [speed.epoch(trial) for trial in top if trial.state is State.DONE]
         baseline, least = self.baseline_epoch * speed.slower or max(per_epoch), fidelities.final_epochs
         tuning = tuning_seconds(self.prepared, self.settings.budget_seconds, self.candidate_epoch, self.baseline_epoch)

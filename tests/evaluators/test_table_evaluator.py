@@ -11,6 +11,7 @@ from searchitect.errors import BuildError, NotFiniteError, TrialError
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.evaluators.table import TableEvaluator
 from searchitect.executors import make
+from searchitect.ledger import Ledger
 from searchitect.loop import Limits, Loop
 from searchitect.manual import Manual
 from searchitect.records import State
@@ -123,12 +124,12 @@ def test_a_stored_search_runs_on_a_table(table, tmp_path):
 
     with Store.create(tmp_path / "study", {"name": "table"}) as store:
         reuse = Reuse(table.space, json.dumps(evaluator.describe()))
-        loop = Loop(table.space, store, strategy, executor, aims, payload, reuse, Limits(trials=18), 1)
+        loop = Loop(Ledger(table.space, store, strategy, aims, reuse, 1), executor, payload, Limits(trials=18))
         loop.run()
         trials = [t for t in store.trials() if t.source is None]
         done = [t for t in trials if t.state is State.DONE]
         assert {t.failure.cause.value for t in trials if t.failure} <= {"invalid architecture", "not finite"}
-        assert loop.incumbent.value("valid") == max(t.value("valid") for t in done)
+        assert loop.ledger.incumbent.value("valid") == max(t.value("valid") for t in done)
         assert all(t.measurement.seconds == 3.0 for t in done)
     executor.close()
 
