@@ -73,6 +73,7 @@ class Task(msgspec.Struct, frozen=True):
               of every dropout layer that the network has (only where the training is ours).
     soft:     a teacher to learn from, or None (only for all rows, and where the training is ours).
     supernet: the folder of the supernet whose weights an architecture inherits instead of being trained, or None.
+    group:    rank, how many, and HOST:PORT of the first, where several processes train the network together, or None.
     """
 
     number: int
@@ -91,6 +92,7 @@ class Task(msgspec.Struct, frozen=True):
     save_every: int = 1
     seconds: float | None = None
     supernet: str | None = None
+    group: tuple[int, int, str] | None = None
     recipe: dict[str, float | str | tuple[str, ...]] = {}
     soft: Soft | None = None
 

@@ -128,7 +128,7 @@ class TrainEvaluator(Evaluator):
             checkpoint=Path(task.checkpoint) if task.checkpoint else None, save_every=task.save_every,
             deadline=None if task.seconds is None else began + task.seconds,
             places=places(model) if recipe.drop_path or recipe.auxiliary else Places(),
-            own=self.own,
+            own=self.own, group=task.group,
         )  # fmt: skip
         before = task.start if result.resumed >= task.start else 0  # epochs of former trials
         notes = [*result.notes, *([ANEW] if before < task.start else [])]
@@ -137,7 +137,8 @@ class TrainEvaluator(Evaluator):
         if "latency_ms" in self.beside and "latency_ms" not in costs:
             costs["latency_ms"] = measured([model], data.sample, device=live.device, seconds=TIMED)[0].ms
         numbers = {**costs, **(result.metrics if scoring else {}), "seconds": result.seconds}
-        if task.save and (task.rival is None or task.rival.beaten(task.number, numbers)):
+        first = task.group is None or task.group[0] == 0
+        if task.save and first and (task.rival is None or task.rival.beaten(task.number, numbers)):
             save_weights(model, Path(task.save))
         return Outcome(
             numbers, sum(result.spent[before:]), result.epochs - before, result.curve, live.device, tuple(notes),

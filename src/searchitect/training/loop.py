@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from operator import gt
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from searchitect.torchseeds import seeded_torch
 from searchitect.training import checkpoint as disk
 from searchitect.training import losses
 from searchitect.training.average import Average
+from searchitect.training.distributed import ALONE, Group, Team, joined
 from searchitect.training.layout import lay_out, may_be_last
 from searchitect.training.meters import DEFAULT, check_metrics, predict, score
 from searchitect.training.own import Own
@@ -89,6 +92,8 @@ class _Run:
     best: dict[str, Tensor] = field(default_factory=dict)
     polled: float = 0.0
     notes: list[str] = field(default_factory=list)
+    team: Team = ALONE
+    forward: Any = None  # the model, as its team calls it
 
 
 def fit(
@@ -108,6 +113,7 @@ def fit(
     deadline: float | None = None,
     places: Places = NOWHERE,
     own: Own = USUAL,
+    group: Group | None = None,
 ) -> FitResult:
     """Train the model in place; it is left in eval mode on `device`.
 
@@ -119,7 +125,7 @@ def fit(
     of a longer training. With a checkpoint that fits (same recipe, horizon, seed, data shape and weights) training
     continues, to the same bits as if there had been no pause, and its last epoch is reported once more. The checkpoint
     is written every `save_every` epochs and after the last one; with 0 it is only read. `places` is where the recipe's
-    drop path and auxiliary classifier go; `own` is the user's loss or step.
+    drop path and auxiliary classifier go; `own` is the user's loss or step. `group`: see `training.distributed`.
 
     Raises NotFiniteError (loss, metric or weights), BuildError when the outputs do not fit the data, UsageError
     for metrics that do not fit. What the model itself raises is passed on.
@@ -130,7 +136,9 @@ def fit(
     if checkpoint is not None and _resume(run, checkpoint) and report is not None:
         report(len(run.curve), dict(run.curve[-1]))
     resumed = len(run.curve)
-    stopped = _train(run, report, checkpoint, save_every)
+    with joined(group, run.device) as run.team:
+        run.forward = run.team.wrap(model, run.regular.head)
+        stopped = _train(run, report, checkpoint, save_every)
     if run.best and run.best_epoch < len(run.curve):
         disk.load_weights(model, run.best)
     _check_weights(model)
@@ -181,7 +189,7 @@ def _train(
         return False
     for epoch in range(len(run.curve) + 1, run.epochs + 1):
         begun = time.monotonic()
-        if spent and begun + spent > run.deadline:
+        if spent and run.team.agree(partial(gt, begun + spent, run.deadline)):
             return True
         loss, share = _epoch(run, epoch)
         if share == 0.0:
@@ -189,13 +197,14 @@ def _train(
         if share == 1.0:
             _average(run, epoch)
         entry = {"epoch": epoch if share == 1.0 else epoch - 1 + share, "train_loss": loss,
-                 "lr": run.optimizer.param_groups[0]["lr"], **_evaluate(run)}  # fmt: skip
+                 "lr": run.optimizer.param_groups[0]["lr"], **run.team.agree(partial(_evaluate, run))}  # fmt: skip
         spent = time.monotonic() - begun
         run.curve.append(entry)
         run.spent.append(spent)
         _keep_best(run, entry, epoch)
         last = epoch == run.epochs
-        if checkpoint is not None and share == 1.0 and save_every and (last or epoch % save_every == 0):
+        due = share == 1.0 and save_every and (last or epoch % save_every == 0)
+        if checkpoint is not None and due and run.team.rank == 0:
             _save(run, checkpoint)
         if report is not None:
             report(epoch, dict(entry))
@@ -203,7 +212,7 @@ def _train(
             return True
         if last or _out_of_patience(run):
             return False
-        if run.should_stop():
+        if run.team.agree(run.should_stop):
             return True
     return False
 
@@ -224,17 +233,17 @@ def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
     steps = batch_count(n, recipe.batch_size)
     total, seen, sound = torch.zeros((), device=run.device), 0, math.nan
     run.model.train()
-    noise = seeded_torch(derive(run.seed, "noise", epoch))
+    noise = seeded_torch(derive(run.seed, "noise", epoch, *run.team.marks))
     with noise, run.regular.epoch((epoch - 1) / run.horizon):  # dropout and whatever else the model draws
         for step, rows in enumerate(batches(n, recipe.batch_size, order.to(run.device))):
-            if _must_stop(run):
-                return float(total) / max(1, seen), step / steps
+            if run.team.agree(partial(_must_stop, run), now=step % _LOOK == 0):
+                return float(run.team.sum(total)) / max(1, seen), step / steps
             for group in run.optimizer.param_groups:
                 group["lr"] = rate(recipe, (epoch - 1) * steps + step, run.horizon * steps)
             total += _step(run, *_batch(run, rows, generator)) * len(rows)
             seen += len(rows)
             if step % _LOOK == 0 or step == steps - 1:
-                mean = float(total) / seen
+                mean = float(run.team.sum(total)) / seen
                 if not math.isfinite(mean):
                     raise NotFiniteError(_not_finite(run, mean, epoch, step, steps, sound))
                 sound = mean
@@ -249,23 +258,24 @@ def _batch(run: _Run, rows: Tensor, generator: torch.Generator) -> tuple[Tensor,
 
 
 def _step(run: _Run, x: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None) -> Tensor:
+    x, y, q, weights, part = run.team.share(x, y, q, weights)
     if run.image_layout:
         x = x.contiguous(memory_format=torch.channels_last)
     run.optimizer.zero_grad(set_to_none=True)
     with _precision(run):
         if run.own.step is not None:
-            loss = run.own.step(run.model, x, y)
+            loss = run.own.step(run.forward, x, y)
         else:
-            outputs = run.model(x)
+            outputs = run.forward(x)
             _check_outputs(outputs, len(x), run.data)
             loss = _loss(run, outputs, y, q, weights)
         total = loss + run.regular.loss(lambda more: _loss(run, more, y, q, weights))
-    torch.autograd.backward(total)
+    torch.autograd.backward(total if run.team.size == 1 else total * (part * run.team.size))
     if run.recipe.clip is not None:
         nn.utils.clip_grad_norm_(run.regular.whole.parameters(), run.recipe.clip)
     run.optimizer.step()
     run.average.step()
-    return loss.detach().float()
+    return loss.detach().float() * part
 
 
 def _loss(run: _Run, outputs: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None) -> Tensor:
