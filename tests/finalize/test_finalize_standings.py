@@ -81,3 +81,17 @@ def test_the_others_keep_their_order():
     ranked, why = cautious(ranking(given, "max"), "max", hand_made, 0.25)
     assert order(ranked) == [9, 1, 2, 3]
     assert why.startswith("the hand-made network is kept: trial 1 was ahead by 0.0045")
+
+
+def test_the_interval_is_that_of_a_table_of_students_t_with_shared_rows_corrected():
+    one = standing(1, [0.8, 0.9, 0.85])
+    one.held_out = 0.25
+    # t(2, 0.975) = 4.3027 in any table; variance 0.0025
+    half = 4.3027 * math.sqrt((1 / 3 + 0.25) * 0.0025)
+    assert one.interval == pytest.approx((0.85 - half, 0.85 + half), abs=1e-5)
+    one.held_out = 0.0
+    expected = stats.t.interval(0.95, 2, loc=0.85, scale=stats.sem(one.validation))
+    assert one.interval == pytest.approx(expected)
+    assert (one.plain()["low"], one.plain()["high"]) == one.interval
+    assert standing(1, [0.8]).interval is None
+    assert standing(1, [0.8]).plain()["low"] is None

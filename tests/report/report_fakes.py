@@ -150,6 +150,8 @@ def finished_meta(**changes: Any) -> dict[str, Any]:
                 "architecture": {"depth": 3, "kernel": 5},
                 "validation": [0.98, 0.985, 0.99],
                 "mean": 0.985,
+                "low": 0.9726,
+                "high": 0.9974,
                 "chosen": True,
             },
             {
@@ -157,6 +159,8 @@ def finished_meta(**changes: Any) -> dict[str, Any]:
                 "architecture": {"depth": 4, "kernel": 3},
                 "validation": [0.975, 0.98, 0.985],
                 "mean": 0.98,
+                "low": 0.9676,
+                "high": 0.9924,
                 "chosen": False,
             },
         ],

@@ -246,8 +246,8 @@ def test_finalists_are_sorted_and_marked():
     snapshot = fakes.snapshot(fakes.finished_meta(), [])
     table = page.finalist_table(snapshot, snapshot.finalists)
     assert [[c.text for c in row[:6]] for row in table.rows] == [
-        ["7", "98.50 %", "98.00 %", "99.00 %", "3", "chosen"],
-        ["3", "98.00 %", "97.50 %", "98.50 %", "3", ""],
+        ["7", "98.50 %", "97.26 %", "99.74 %", "3", "chosen"],
+        ["3", "98.00 %", "96.76 %", "99.24 %", "3", ""],
     ]
     assert table.classes == ["winner", ""]
 

@@ -95,7 +95,7 @@ def _stage_a(context: FinalContext, plan: FinalPlan, result: FinalResult) -> lis
     found = trained(context, tasks, context.metric)
     for standing in everyone:
         own = [outcome for (s, _), outcome in zip(pairs, found, strict=True) if s is standing]
-        _note_score(standing, own, context.metric)
+        _note_score(standing, own, context.metric, context.held_out)
         if standing.dropped:
             result.notes.append(f"finalist of trial {standing.trial.number} was dropped: {standing.dropped}")
     ranked = ranking(result.standings, context.direction)
@@ -108,11 +108,12 @@ def _stage_a(context: FinalContext, plan: FinalPlan, result: FinalResult) -> lis
     return ranked
 
 
-def _note_score(standing: Standing, outcomes: Sequence[Outcome | str], metric: str) -> None:
+def _note_score(standing: Standing, outcomes: Sequence[Outcome | str], metric: str, held_out: float) -> None:
     good = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
     if len(good) < len(outcomes):
         standing.dropped = next(outcome for outcome in outcomes if isinstance(outcome, str))
         return
+    standing.held_out = held_out
     standing.validation = tuple(outcome.metrics[metric] for outcome in good)
     loss = statistics.fmean(outcome.metrics.get("loss", math.inf) for outcome in good)
     standing.loss = math.inf if math.isnan(loss) else loss

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from scipy.special import stdtrit
+
 from searchitect.records import Trial
 
 
@@ -21,16 +23,29 @@ class Standing:
     epochs: int = 0  # that its trainings took (early stopping may end them before the planned number)
     dropped: str = ""
     chosen: bool = False
+    held_out: float = 0.0  # validation rows for one training row
 
     @property
     def mean(self) -> float | None:
         """Mean over seeds; None before stage A or where it was skipped."""
         return statistics.fmean(self.validation) if self.validation else None
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % of the mean, by Student's t over the parts that were held out, with the variance of Nadeau and Bengio
+        2003, as the trainings share rows; None for fewer than two."""
+        if len(self.validation) < 2:
+            return None
+        n, mean = len(self.validation), statistics.fmean(self.validation)
+        half = float(stdtrit(n - 1, 0.975)) * math.sqrt((1 / n + self.held_out) * statistics.variance(self.validation))
+        return mean - half, mean + half
+
     def plain(self) -> dict[str, Any]:
         """For the study's records."""
+        low, high = self.interval or (None, None)
         return {"trial": self.trial.number, "architecture": dict(self.trial.architecture.decisions), "mean": self.mean,
-                "validation": list(self.validation), "chosen": self.chosen, "dropped": self.dropped}  # fmt: skip
+                "validation": list(self.validation), "low": low, "high": high, "chosen": self.chosen,
+                "dropped": self.dropped}  # fmt: skip
 
 
 def ranking(standings: Sequence[Standing], direction: Literal["max", "min"]) -> list[Standing]:

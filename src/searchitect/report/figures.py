@@ -38,26 +38,28 @@ def verdict_figure(verdict: Verdict, names: tuple[str, str] = ("Winner", "Baseli
     for index, (label, score, colour) in enumerate(rows):
         y = 34.0 + 52 * index
         parts.append(svg.text(0, y - 16, label, "label strong"))
-        parts.append(svg.text(svg.WIDTH, y - 16, _interval_words(metric, score), "label", "end"))
-        parts.extend(_whisker(scale, score, y, colour, metric))
+        parts.append(svg.text(svg.WIDTH, y - 16, interval_words(metric, score), "label", "end"))
+        parts.extend(whisker(scale, score, y, colour, metric))
     bottom = 10.0 + 52 * len(rows)
-    parts.extend(_axis(scale, bottom, metric))
+    parts.extend(axis(scale, bottom, metric))
     height = bottom + 24
     if verdict.difference is not None and verdict.low is not None and verdict.high is not None:
         parts.extend(_difference(verdict, height + 24))
         height += 84
-    spoken = "; ".join(f"{label} {_interval_words(metric, score)}" for label, score, _ in rows)
+    spoken = "; ".join(f"{label} {interval_words(metric, score)}" for label, score, _ in rows)
     return svg.picture(f"{name_of(metric)} on test data: {spoken}", height, *parts)
 
 
-def _interval_words(metric: str, score: Score) -> str:
+def interval_words(metric: str, score: Score) -> str:
+    """A mean with its interval, the unit once."""
     low, high = show_metric(metric, score.low), show_metric(metric, score.high)
     if low.endswith(" %") and high.endswith(" %"):
         low = low[:-2]
     return f"{show_metric(metric, score.mean)} ({low} to {high})"
 
 
-def _whisker(scale: svg.Scale, score: Score, y: float, colour: str, metric: str) -> list[Markup]:
+def whisker(scale: svg.Scale, score: Score, y: float, colour: str, metric: str) -> list[Markup]:
+    """A mean as a large dot, its interval as a bar with ends, single values as small dots."""
     low, high = scale(score.low), scale(score.high)
     parts = [svg.line(low, y, high, y, f"whisker {colour}")]
     parts += [svg.line(x, y - 5, x, y + 5, f"whisker {colour}") for x in (low, high)]
@@ -65,7 +67,8 @@ def _whisker(scale: svg.Scale, score: Score, y: float, colour: str, metric: str)
     return [*parts, svg.dot(scale(score.mean), y, 6, f"mean {colour}", f"mean: {show_metric(metric, score.mean)}")]
 
 
-def _axis(scale: svg.Scale, y: float, metric: str) -> list[Markup]:
+def axis(scale: svg.Scale, y: float, metric: str) -> list[Markup]:
+    """The axis of intervals, with the metric's unit at its ticks."""
     ticks = scale.ticks(4)
     labels = svg.tick_labels(metric, ticks)
     parts = [svg.line(scale.start, y, scale.end, y, "axis")]
@@ -92,7 +95,7 @@ def _difference(verdict: Verdict, top: float) -> list[Markup]:
         svg.text(0, top, "Difference", "label strong"),
         svg.text(svg.WIDTH, top, f"{words[0]} ({words[1]} to {words[2]})", "label", "end"),
         svg.line(zero, y - 10, zero, y + 16, "zero"),
-        *_whisker(scale, score, y, "s3", ""),
+        *whisker(scale, score, y, "s3", ""),
         svg.line(scale.start, y + 16, scale.end, y + 16, "axis"),
     ]
     for tick, label in zip(ticks, svg.tick_labels("", numbers), strict=True):
@@ -101,8 +104,9 @@ def _difference(verdict: Verdict, top: float) -> list[Markup]:
     return parts
 
 
-def progress_figure(curves: Sequence[Progress], axis: str) -> Markup:
-    """The best value so far over "ended" trials or over "seconds", one line for each fidelity."""
+def progress_figure(curves: Sequence[Progress], axis: str, baseline: Point | None = None) -> Markup:
+    """The best value so far over "ended" trials or over "seconds", one line for each fidelity; the value of
+    the hand-made network, measured like the first of them, as a dashed line."""
     curves = [c for c in curves[:MOST_CURVES] if axis == "ended" or all(p.seconds is not None for p in c.points)]
     if not curves:
         return Markup("")
@@ -120,6 +124,9 @@ def progress_figure(curves: Sequence[Progress], axis: str) -> Markup:
     for index, curve in enumerate(curves):
         where = [(x(_position(p, axis) / unit), p) for p in thinned(curve.points) if y.low <= p.value <= y.high]
         parts += [svg.dot(at, y(p.value), 2.5, f"faint s{index + 1}", _tip(curve, p)) for at, p in where]
+    if baseline is not None and y.low <= baseline.value <= y.high:
+        words = f"baseline, trial {baseline.number}: {show_metric(first.metric, baseline.value)}"
+        parts.append(svg.path([(LEFT, y(baseline.value)), (RIGHT, y(baseline.value))], "curve s6 passes", words))
     for index, curve in reversed(list(enumerate(curves))):
         corners = svg.staircase([(x(_position(p, axis) / unit), y(p.value)) for p in curve.steps], x(last))
         parts.append(svg.path(corners, f"curve s{index + 1}", f"best so far, {curve.label}"))

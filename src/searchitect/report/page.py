@@ -10,7 +10,7 @@ import functools
 import hashlib
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,19 @@ import jinja2
 from markupsafe import Markup
 
 from searchitect.records import goals, thoroughness
-from searchitect.report import accounts, cells, checklist, figures, plain, rivals, supernet, tables, why, words
+from searchitect.report import (
+    accounts,
+    checklist,
+    contest,
+    figures,
+    lineage,
+    plain,
+    rivals,
+    supernet,
+    tables,
+    why,
+    words,
+)
 from searchitect.report.files import write_atomically
 from searchitect.report.grid import Cell, Table
 from searchitect.report.snapshot import Finalist, Snapshot, clock, read
@@ -95,12 +107,12 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
         **_learning(snapshot, marked),
         **supernet.content(snapshot),
         "winner": words.winner_facts(snapshot),
-        "winner_drawing": plain.clean(snapshot.winner.get("drawing") or "", 20_000),
-        "winner_decisions": _decision_facts(snapshot),
-        "winner_cells": cells.content(plain.mapping(meta.get("space")).get("json"), _decisions(snapshot)),
+        **contest.content(snapshot),
+        "lineage": lineage.content(snapshot),
         "why": why.content(snapshot),
         "checklist": checklist.content(snapshot),
         "finalists": finalist_table(snapshot, snapshot.finalists),
+        "finalists_figure": contest.finalists_figure(snapshot, _ordered(snapshot, snapshot.finalists)),
         "control_finalists": finalist_table(snapshot, snapshot.control),
         "trials": trial_table(snapshot, marked),
         "trials_total": len(trials),
@@ -133,12 +145,13 @@ def _progress(snapshot: Snapshot) -> dict[str, Any]:
     for curve in curves:
         kinds.setdefault(curve.fidelity.kind, []).append(curve)
     return {
-        "progress": [_progress_group(group) for group in kinds.values()],
+        "progress": [_progress_group(snapshot, group) for group in kinds.values()],
         "metric": figures.name_of(curves[0].metric) if curves else "",
     }
 
 
-def _progress_group(curves: list[tables.Progress]) -> dict[str, Any]:
+def _progress_group(snapshot: Snapshot, curves: list[tables.Progress]) -> dict[str, Any]:
+    baseline = contest.baseline_point(snapshot, curves[0])
     metric, shown = curves[0].metric, curves[: figures.MOST_CURVES]
     rows = [
         [_cell(p.number), _cell(p.ended), _value("seconds", p.seconds), _value(metric, p.value)]
@@ -146,14 +159,20 @@ def _progress_group(curves: list[tables.Progress]) -> dict[str, Any]:
     ]
     columns = (("Trial", True), ("Trials ended", True), ("Time", True), (figures.name_of(metric), True))
     return {
-        "over_trials": figures.progress_figure(curves, "ended"),
-        "over_time": figures.progress_figure(curves, "seconds"),
-        "legend": [(i + 1, c.label) for i, c in enumerate(shown)],
+        "over_trials": figures.progress_figure(curves, "ended", baseline),
+        "over_time": figures.progress_figure(curves, "seconds", baseline),
+        "legend": [*((str(i + 1), c.label) for i, c in enumerate(shown)), *_baseline_legend(metric, baseline)],
         "left_out": len(curves) - len(shown),
         "outside": figures.out_of_frame(curves),
         "thinned": max(len(c.points) for c in shown) > figures.MOST_DOTS,
         "table": Table(columns, rows, [""] * len(rows)),
     }
+
+
+def _baseline_legend(metric: str, baseline: tables.Point | None) -> list[tuple[str, str]]:
+    if baseline is None:
+        return []
+    return [("6 passes", f"baseline (trial {baseline.number}): {plain.show_metric(metric, baseline.value)}")]
 
 
 def _front(snapshot: Snapshot) -> dict[str, Any]:
@@ -195,14 +214,11 @@ def _learning(snapshot: Snapshot, marked: dict[int, str]) -> dict[str, Any]:
     }
 
 
-def _decisions(snapshot: Snapshot) -> Mapping[str, Any]:
-    """What was chosen in the winner."""
-    chosen = plain.mapping(snapshot.winner.get("architecture"))
-    return plain.mapping(chosen["decisions"]) if isinstance(chosen.get("decisions"), dict) else chosen
-
-
-def _decision_facts(snapshot: Snapshot) -> list[words.Fact]:
-    return [(plain.line(k, 80), plain.show_value(v)) for k, v in list(_decisions(snapshot).items())[:200]]
+def _ordered(snapshot: Snapshot, finalists: Sequence[Finalist]) -> list[Finalist]:
+    """The chosen one, then the best mean."""
+    goal = next(iter(goals(snapshot.objectives)), None)
+    sign = -1 if goal is not None and goal.direction == "max" else 1
+    return sorted(finalists, key=lambda f: (not f.chosen, f.mean is None, sign * (f.mean or 0.0)))
 
 
 def finalist_table(snapshot: Snapshot, finalists: Sequence[Finalist]) -> Table | None:
@@ -210,21 +226,21 @@ def finalist_table(snapshot: Snapshot, finalists: Sequence[Finalist]) -> Table |
     if not finalists:
         return None
     goal = next(iter(goals(snapshot.objectives)), None)
-    metric, sign = (goal.metric, -1 if goal.direction == "max" else 1) if goal else ("", 1)
-    ordered = sorted(finalists, key=lambda f: (not f.chosen, f.mean is None, sign * (f.mean or 0.0)))
+    metric = goal.metric if goal else ""
+    ordered = _ordered(snapshot, finalists)
     rows = [
         [
             Cell("–", None) if f.trial is None else _cell(f.trial),
             _value(metric, f.mean),
-            _value(metric, min(f.values, default=None)),
-            _value(metric, max(f.values, default=None)),
+            _value(metric, f.low),
+            _value(metric, f.high),
             _cell(len(f.values)),
             Cell("chosen" if f.chosen else ""),
             Cell(plain.show_decisions(f.architecture), class_="decisions"),
         ]
         for f in ordered
     ]
-    names = ("Trial", f"Mean {figures.name_of(metric)}", "Lowest", "Highest", "Seeds")
+    names = ("Trial", f"Mean {figures.name_of(metric)}", "From", "To", "Seeds")
     columns = (*((n, True) for n in names), ("", False), ("Architecture", False))
     return Table(columns, rows, ["winner" if f.chosen else "" for f in ordered], sortable=True)
 

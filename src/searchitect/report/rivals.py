@@ -1,4 +1,5 @@
-"""What else the winner was compared with: random search at equal cost, and itself with the usual recipe."""
+"""What else was compared: the winner with random search at equal cost and with itself by the usual recipe, an ensemble
+of finalists with the single baseline and with the winner alone."""
 
 from __future__ import annotations
 
@@ -10,12 +11,26 @@ from markupsafe import Markup
 
 from searchitect.records import CONTROL, Verdict
 from searchitect.report import figures
-from searchitect.report.plain import finite, items, line, mapping, plural, show_duration, show_metric, show_number
+from searchitect.report.plain import (
+    finite,
+    items,
+    line,
+    mapping,
+    plural,
+    show_duration,
+    show_metric,
+    show_number,
+    whole,
+)
 from searchitect.report.snapshot import Snapshot
 from searchitect.report.tables import spent
 
-NAMES = {"control": ("Winner", "Random search"), "untuned": ("Tuned", "Usual recipe")}
-HEADINGS = {"control": "Was the strategy worth it?", "untuned": "Was tuning worth it?"}
+NAMES = {"control": ("Winner", "Random search"), "untuned": ("Tuned", "Usual recipe"),
+         "ensemble": ("Ensemble", "Single baseline"), "alone": ("Ensemble", "Winner alone")}  # fmt: skip
+HEADINGS = {"control": "Was the strategy worth it?", "untuned": "Was tuning worth it?",
+            "ensemble": "The ensemble", "alone": "Is the ensemble worth its cost?"}  # fmt: skip
+TEACHING = "Was the teacher worth it?"
+BOTH = "Were tuning and the teacher worth it?"
 TRIED = 60  # recipes of each network that are looked at
 
 
@@ -30,15 +45,61 @@ class Rival(msgspec.Struct, frozen=True):
 def content(snapshot: Snapshot) -> list[Rival]:
     """The comparisons that the study holds, the control first."""
     found = []
-    for side, verdict in snapshot.comparisons.items():
-        about = _control(snapshot) if side == "control" else _tuning(snapshot)
-        sentence = f"The winner is {verdict.sentence}." if verdict.words in ("better", "worse") else verdict.sentence
+    for side in (name for name in NAMES if name in snapshot.comparisons):
+        verdict = snapshot.comparisons[side]
+        about = _ABOUT[side](snapshot)
+        winner = verdict.words in ("better", "worse") and side in ("control", "untuned")
+        sentence = f"The winner is {verdict.sentence}." if winner else verdict.sentence
         sentence = sentence if sentence.endswith(".") else f"{sentence[:1].upper()}{sentence[1:]}."
         picture = figures.verdict_figure(verdict, NAMES[side])
-        found.append(Rival(HEADINGS[side], tuple(s for s in (sentence, *about) if s), picture))
-    if "untuned" not in snapshot.comparisons and (kept := _tuning(snapshot)):
-        found.append(Rival(HEADINGS["untuned"], kept, Markup("")))
+        found.append(Rival(_heading(snapshot, side), tuple(s for s in (sentence, *about) if s), picture))
+    if "untuned" not in snapshot.comparisons and (kept := _changed_recipe(snapshot)):
+        found.append(Rival(_heading(snapshot, "untuned"), kept, Markup("")))
     return found
+
+
+def _heading(snapshot: Snapshot, side: str) -> str:
+    taught, tuned = (bool(snapshot.meta.get(name)) for name in ("teachers", "tuning"))
+    if side == "untuned" and taught:
+        return BOTH if tuned else TEACHING
+    return HEADINGS[side]
+
+
+def _changed_recipe(snapshot: Snapshot) -> tuple[str, ...]:
+    """What tuning and a teacher changed."""
+    return (*_tuning(snapshot), *_teacher(snapshot))
+
+
+def _teacher(snapshot: Snapshot) -> tuple[str, ...]:
+    """Who taught whom."""
+    numbers = [str(n) for n in map(whole, items(snapshot.meta.get("teachers"))) if n is not None][:10]
+    if not numbers:
+        return ()
+    settings = mapping(snapshot.meta.get("settings"))
+    weight, heat = finite(settings.get("distill")), finite(settings.get("temperature"))
+    how = f" ({weight:.0%} of the loss, temperature {show_number(heat)})" if weight is not None and heat else ""
+    who = f"The finalists of trials {', '.join(numbers)} together" if len(numbers) > 1 else f"Trial {numbers[0]}"
+    return (f"{who} taught the winner and the baseline alike{how}; the usual recipe is without a teacher.",)
+
+
+def _ensemble(snapshot: Snapshot) -> tuple[str, ...]:
+    """Which networks it has."""
+    numbers = [str(n) for n in map(whole, items(mapping(snapshot.meta.get("ensemble")).get("trials"))) if n is not None]
+    if not numbers:
+        return ()
+    return (f"It has the networks of trials {', '.join(numbers[:10])}, the winner first, and averages what they say. "
+            "The bundle holds all of them; the verdict above is on the winner alone.",)  # fmt: skip
+
+
+def _price(snapshot: Snapshot) -> tuple[str, ...]:
+    """What it costs beside the winner alone."""
+    together, told = mapping(snapshot.meta.get("ensemble")), []
+    for name, what in (("params", "parameters"), ("macs", "MACs for one item"), ("latency_ms", "latency")):
+        whole_cost, single = finite(together.get(name)), finite(snapshot.winner.get(name))
+        if whole_cost is not None and single:
+            told.append(f"{show_metric(name, whole_cost)} {what} instead of {show_metric(name, single)} "
+                        f"({whole_cost / single:.1f} times)")  # fmt: skip
+    return (f"It costs {', '.join(told)}.",) if told else ()
 
 
 def lines(snapshot: Snapshot) -> list[str]:
@@ -104,3 +165,6 @@ def _value(value: Any) -> str:
     if number is not None:
         return show_number(number)
     return "+".join(line(v, 20) for v in items(value)) if isinstance(value, list) else line(value, 40)
+
+
+_ABOUT = {"control": _control, "untuned": _changed_recipe, "ensemble": _ensemble, "alone": _price}

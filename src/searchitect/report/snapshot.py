@@ -26,6 +26,8 @@ class Finalist(msgspec.Struct, frozen=True):
     mean: float | None
     chosen: bool
     architecture: dict[str, Any]
+    low: float | None = None  # 95 % interval of the mean
+    high: float | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -125,7 +127,13 @@ def _finalists(value: Any) -> tuple[Finalist, ...]:
             mean = sum(values) / len(values)
         found.append(
             Finalist(
-                whole(row.get("trial")), values, mean, row.get("chosen") is True, _decisions(row.get("architecture"))
+                whole(row.get("trial")),
+                values,
+                mean,
+                row.get("chosen") is True,
+                _decisions(row.get("architecture")),
+                finite(row.get("low")),
+                finite(row.get("high")),
             )
         )
     return tuple(found)
@@ -160,7 +168,7 @@ def _verdict(value: Any) -> Verdict | None:
 
 def _comparisons(value: Any) -> dict[str, Verdict]:
     stored = mapping(value)
-    found = {side: _verdict(stored.get(side)) for side in ("control", "untuned")}
+    found = {side: _verdict(stored.get(side)) for side in ("control", "untuned", "ensemble", "alone")}
     return {side: verdict for side, verdict in found.items() if verdict is not None}
 
 
