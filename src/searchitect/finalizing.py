@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -23,15 +23,17 @@ from searchitect.evaluators.base import Outcome, Soft, Task
 from searchitect.evaluators.train import BESIDE, load_weights
 from searchitect.executors import Executor, Failed
 from searchitect.finalize import FinalContext, FinalPlan, plan_finals, run_stages
+from searchitect.finalize.blocks import blocks_of
 from searchitect.finalize.explaining import explained
 from searchitect.finalize.items import item_values
+from searchitect.finalize.others import Also, front_facts
 from searchitect.finalize.planning import MOST_SEEDS, Together
 from searchitect.interrupts import Interrupts
 from searchitect.leaving import leave_best_so_far, leave_winner
 from searchitect.loop import Loop
 from searchitect.observer import Announcer, Progress
 from searchitect.pacing import Paces
-from searchitect.records import Objective, Trial, candidates, goals, losses, thoroughness
+from searchitect.records import KNOWN_METRICS, Objective, Trial, candidates, goals, losses, thoroughness
 from searchitect.settings import Settings
 from searchitect.space import Architecture
 from searchitect.speed import Speed
@@ -86,6 +88,9 @@ def finalize(
                 control=[standing.plain() for standing in result.control], recipes=result.recipes, tuning=result.tuning,
                 teachers=result.teachers, ensemble=None,
                 comparisons={side: msgspec.to_builtins(found) for side, found in result.comparisons.items()},
+                metrics={name: msgspec.to_builtins(found) for name, found in result.metrics.items()},
+                front=front_facts(list(loop.ledger.trials.values()), session.prepared.objectives,
+                                  session.prepared.baseline_architecture),
             )  # fmt: skip
         if result.finalised:
             leave_winner(session, executor, result, plan.stage_b_seeds[0])
@@ -338,7 +343,8 @@ def _trained_context(
         held_out=len(evaluator.validation) / len(evaluator.train),
         same_network=lambda a, b: _same(session, a.architecture, b.architecture),
         usual_recipe=msgspec.to_builtins(evaluator.recipe) | {"task": raw.task}, sample=data.sample,
-        tuning_seconds=_tuning_seconds(session) or None, dropouts=dropouts,
+        tuning_seconds=_tuning_seconds(session) or None, dropouts=dropouts, blocks=blocks_of(prepared.test_kin),
+        also=_also(prepared.objectives, evaluator.scored, metric.metric, raw.task),
         soften=None if session.settings.distill is None else soften,
     )  # fmt: skip
 
@@ -358,8 +364,25 @@ def _function_context(
         no_test, no_test, no_test, no_test, session.store.note, baseline=_baseline(session), progress=watcher,
         should_stop=interrupts, clock=time.monotonic, is_baseline=partial(_is_baseline, session),
         left=partial(_left, session), own_data=True,
+        also=tuple(Also(o.metric, o.direction, None, no_test) for o in aims if o.metric not in {goal.metric, *BESIDE}),
         same_network=lambda a, b: _same(session, a.architecture, b.architecture),
     )  # fmt: skip
+
+
+def _also(
+    aims: Sequence[Objective], scored: Sequence[str], judged: str, task: Literal["classification", "regression"]
+) -> tuple[Also, ...]:
+    """What is scored on validation rows beside the metric of the verdict."""
+    asked = {o.metric: o.direction for o in goals(aims)}
+
+    def by(name: str) -> Any:
+        return lambda outputs, y: score(name, torch.from_numpy(outputs), torch.from_numpy(y), task)
+
+    return tuple(
+        Also(name, asked.get(name) or KNOWN_METRICS.get(name, ("max", ""))[0], item_values(name, task), by(name))
+        for name in scored
+        if name != judged
+    )
 
 
 def _comparable(aims: Sequence[Objective], scored: Sequence[str]) -> Objective:

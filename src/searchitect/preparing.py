@@ -29,7 +29,7 @@ from searchitect.spaces.automatic import shared
 from searchitect.tabled import from_table, is_table
 from searchitect.training import RawData, Recipe, check_metrics, load, recipe_for
 from searchitect.training.own import Own
-from searchitect.training.split import part, split
+from searchitect.training.split import Kin, kin_of_test, part, split
 from searchitect.userobjects import load_object, start_architectures
 
 
@@ -72,6 +72,7 @@ class Prepared:
     baseline_architecture: Architecture | None = None
     baseline_factory: Callable[[], nn.Module] | None = None
     given_facts: dict[str, Any] = field(default_factory=dict)  # sample and outputs, for `evaluate`
+    test_kin: Kin | None = None  # what the test rows are to each other
     start: tuple[Architecture, ...] = ()  # what the strategy proposes first
     known: Callable[[Architecture], bool] | None = None  # of a table: whether it has a row that keeps known limits
     judge: Callable[[Architecture], dict[str, Any]] | None = None  # of a table: what its score column says
@@ -157,7 +158,7 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     }  # fmt: skip
     return Prepared(
         settings, space, why, aims, evaluator, usual_epochs(len(train), recipe.batch_size), workers, threads, device,
-        costs, kept, part(raw, splits, "test"), facts, architecture, factory,
+        costs, kept, part(raw, splits, "test"), facts, architecture, factory, test_kin=kin_of_test(raw, splits),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from searchitect.errors import DataError, UsageError
 from searchitect.training.data import load
-from searchitect.training.split import group_part, held_out, part, row_hashes, split, stratified_part
+from searchitect.training.split import group_part, held_out, kin_of_test, part, row_hashes, split, stratified_part
 
 
 def raw_of(y, columns: int = 3):
@@ -143,7 +143,9 @@ def test_a_column_of_groups_is_no_feature(tmp_path):
     assert raw.groups.tolist() == np.unique([f"patient{i // 6}" for i in range(60)], return_inverse=True)[1].tolist()
     cut = split(raw, 0)
     assert len(set(raw.groups[cut.train]) & set(raw.groups[cut.test])) == 0
-    words = "whole groups were held out: 6 for training, 2 for validation, 2 for test; the interval"
+    words = (
+        "whole groups were held out: 6 for training, 2 for validation, 2 for test; the interval of the verdict"
+    )
     assert len(cut.notes) == 1
     assert cut.notes[0].startswith(words)
     pandas = pytest.importorskip("pandas")
@@ -200,3 +202,34 @@ def test_groups_that_are_missing_or_tested_and_trained_on_are_told(tmp_path):
     assert any("2 of 3 test rows are of groups that are trained on too" in note for note in told)
     test.write_text("\n".join(["a,who,y", "1,r,0", "2,q,1"]))
     assert not any("trained on too" in note for note in load(file, "y", groups="who", test=test).notes)
+
+
+def test_what_test_rows_are_to_each_other(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 2
+    grouped, timed, plain = load((x, y), groups=np.arange(60) // 5), load((x, y), ordered=True), load((x, y))
+    for raw in (grouped, timed, plain):
+        cut = split(raw, 0)
+        kin = kin_of_test(raw, cut)
+        assert kin.rows == len(cut.test)
+        assert kin.ordered == raw.ordered
+        assert (kin.groups is None) == (raw is not grouped)
+    cut = split(grouped, 0)
+    assert kin_of_test(grouped, cut).groups.tolist() == (cut.test // 5).tolist()
+
+
+def test_groups_of_a_test_part_that_was_given_are_known_from_its_column_alone(tmp_path):
+    file, test = tmp_path / "t.csv", tmp_path / "test.csv"
+    file.write_text("\n".join(["a,who,y", *[f"{i},p{i // 4},{i % 2}" for i in range(40)]]))
+    test.write_text("\n".join(["a,who,y", "1,r,0", "2,q,1", "3,r,1"]))
+    raw = load(file, "y", groups="who", test=test)
+    cut = split(raw, 0)
+    assert kin_of_test(raw, cut).groups.tolist() == [1, 0, 1]
+    assert "2 for test; the interval of the verdict takes them, not rows, as its items" in cut.notes[0]
+    x, y = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2
+    raw = load((x, y), groups=np.arange(40) // 4, test=(x[:9] + 1, y[:9]))
+    cut = split(raw, 0)
+    assert kin_of_test(raw, cut).groups is None
+    assert "the test part was given without groups, so the interval of the verdict takes its rows for" in cut.notes[0]
+    test.write_text("\n".join(["a,who,y", "1,r,0", "2,,1"]))
+    with pytest.raises(DataError, match="groups are missing in 1 rows"):
+        load(file, "y", groups="who", test=test)

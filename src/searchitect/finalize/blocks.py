@@ -18,8 +18,12 @@ time, what is near in time is alike and a tenth of the test period is long again
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from searchitect.training.split import Kin
 
 IN_TIME = 10  # blocks of the test period: Student's factor is 2.26 instead of 1.96
 LEAST_ROWS = 4  # in each of them
@@ -44,6 +48,15 @@ def in_time(rows: int) -> Blocks:
     """Stretches of equal length for rows in the order of time."""
     count = max(1, min(IN_TIME, rows // LEAST_ROWS))
     return Blocks(np.arange(rows) * count // max(rows, 1), count, "stretches of time")
+
+
+def blocks_of(kin: Kin | None) -> Blocks | None:
+    """The blocks of test rows, by what they are to each other; None where they are independent."""
+    if kin is None:
+        return None
+    if kin.groups is not None:
+        return by_groups(kin.groups)
+    return in_time(kin.rows) if kin.ordered else None
 
 
 def pseudo_values(values: np.ndarray, blocks: Blocks) -> np.ndarray:

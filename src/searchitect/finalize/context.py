@@ -11,7 +11,9 @@ import numpy as np
 from torch import nn
 
 from searchitect.evaluators.base import Outcome, Soft, Task
+from searchitect.finalize.blocks import Blocks
 from searchitect.finalize.items import ItemValues
+from searchitect.finalize.others import Also
 from searchitect.finalize.standings import Standing
 from searchitect.records import Trial, Verdict
 
@@ -38,6 +40,8 @@ class FinalContext:
     dropouts:     whether a network has dropout layers.
     soften:       writes down what a teacher of these networks says of all rows; None: nobody teaches.
     tuning_seconds: worker seconds that tuning may take, for both networks together; None for no limit.
+    blocks:       test items that are not independent: groups, or stretches of time; None where they all are.
+    also:         metrics that are shown beside the verdict's.
     own_data:     every number comes from the user's own function; load, predict_test, targets and score are not called.
     """
 
@@ -66,6 +70,8 @@ class FinalContext:
     tuning_seconds: float | None = None
     left: Callable[[], float | None] = lambda: None
     held_out: float = 0.0
+    blocks: Blocks | None = None
+    also: tuple[Also, ...] = ()
     own_data: bool = False
 
 
@@ -84,6 +90,7 @@ class FinalResult:
     epochs: int
     control: list[Standing] = field(default_factory=list)
     comparisons: dict[str, Verdict] = field(default_factory=dict)
+    metrics: dict[str, Verdict] = field(default_factory=dict)  # winner and baseline by other metrics
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     tuning: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     members: list[tuple[str, Trial]] = field(default_factory=list)

@@ -13,6 +13,7 @@ import numpy as np
 from searchitect.errors import SearchitectError
 from searchitect.finalize import wording
 from searchitect.finalize.context import FinalContext, FinalResult, Network
+from searchitect.finalize.others import other_metrics
 from searchitect.finalize.together import compare_ensemble
 from searchitect.finalize.trainings import architecture_of
 from searchitect.finalize.verdict import as_same, compare, compare_scores, compare_seeds
@@ -58,6 +59,7 @@ def _decide(context: FinalContext, result: FinalResult, judge: Judge) -> None:
         result.verdict = judge(context, result, "winner", "baseline", wording.BASELINE)
         _compare_others(context, result, judge)
         compare_ensemble(context, result, partial(judge, context, result))
+        result.metrics = other_metrics(context, result)
     except SearchitectError as error:
         result.notes.append(f"there is no verdict: {error}")
     result.finalised = True
@@ -95,6 +97,7 @@ def _by_seeds(context: FinalContext, result: FinalResult, side: str, rival: str,
 def _by_items(context: FinalContext, result: FinalResult, side: str, rival: str, called: str) -> Verdict:
     y, ours, theirs = context.targets(), result.outputs[side], result.outputs.get(rival)
     goal: dict[str, Any] = {"metric": context.metric, "direction": context.direction, "rival": called}
+    goal["blocks"] = context.blocks
     if context.items is None:
         return compare_scores(ours, theirs, y, context.score, seed=context.seed, **goal)
     items = context.items

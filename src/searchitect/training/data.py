@@ -47,7 +47,8 @@ class RawData:
     `test` is a test part that was given apart (same form as x and y), else None. `classes` are the labels as
     text, in the order of the class numbers. `names` are the column names of a table. `groups` (N,) numbers what must
     not be torn apart by a split (None: rows are independent); `ordered` rows are in the order of time. `weights` (N,)
-    are how much each row counts in the loss of a training (None: all the same).
+    are how much each row counts in the loss of a training (None: all the same). `test_groups` are those of a test part
+    that was given apart, where its groups are known.
     """
 
     x: Features
@@ -62,6 +63,7 @@ class RawData:
     groups: np.ndarray | None = None
     ordered: bool = False
     weights: np.ndarray | None = None
+    test_groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -141,12 +143,14 @@ def load(
     _check_rows(features.x, targets.y)
     part = _test_part(found, features, targets, impute)
     names = _named(found.groups if column is not None else groups, len(targets.y))
+    tested = None if apart is None or apart.groups is None else _named(apart.groups, len(apart.groups))
     shared = () if apart is None or apart.groups is None or names is None else _shared(apart.groups, names)
     raw = RawData(
         x=features.x, y=targets.y, kind=features.kind, task=targets.task, outputs=targets.outputs,
         classes=targets.classes, test=part, names=features.names, ordered=ordered,
-        groups=None if names is None else np.unique(names, return_inverse=True)[1].astype(np.int64),
+        groups=_numbered(names),
         weights=_weights(weights, len(targets.y)),
+        test_groups=_numbered(tested),
         notes=tuple(dict.fromkeys((*found.notes, *features.notes, *targets.notes, *shared, *_few(len(targets.y))))),
     )  # fmt: skip
     raw = raw if limit_train is None else limited(raw, limit_train, seed)
@@ -209,6 +213,10 @@ def _named(groups: Any, rows: int) -> np.ndarray | None:
         raise DataError(f"groups are missing in {gaps.sum():,} rows, the first is row {gaps.argmax():,}; fill them in, "
                         "or remove these rows")  # fmt: skip
     return values.astype(str) if values.dtype.kind == "O" else values
+
+
+def _numbered(names: np.ndarray | None) -> np.ndarray | None:
+    return None if names is None else np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def _shared(apart: Any, names: np.ndarray) -> tuple[str, ...]:

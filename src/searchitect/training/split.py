@@ -105,6 +105,13 @@ def part(raw: RawData, splits: Splits, name: Literal["train", "validation", "tes
     return x[rows], y[rows]
 
 
+def kin_of_test(raw: RawData, splits: Splits) -> Kin:
+    """What the test rows are to each other. The groups of a test part that was given apart may be unknown."""
+    apart = raw.test is not None
+    groups = raw.test_groups if apart or raw.groups is None else raw.groups[splits.test]
+    return Kin(len(splits.test), None, groups, raw.ordered)
+
+
 def _check_classes(y: np.ndarray, classes: tuple[str, ...]) -> None:
     values, counts = np.unique(y, return_counts=True)
     single = [classes[v] if v < len(classes) else str(v) for v, c in zip(values, counts, strict=True) if c < 2]
@@ -116,15 +123,19 @@ def _check_classes(y: np.ndarray, classes: tuple[str, ...]) -> None:
 def _manner(raw: RawData, splits: Splits) -> list[str]:
     """How the rows were cut, where not at random."""
     if raw.ordered:
-        return ["rows are in the order of time: validation and test are the latest"]
+        return [
+            "rows are in the order of time: validation and test are the latest; the interval of the verdict takes "
+            "stretches of the test period as its items"
+        ]
     if raw.groups is None:
         return []
     parts = [len(np.unique(raw.groups[rows])) for rows in (splits.train, splits.validation)]
-    test = "" if raw.test is not None else f", {len(np.unique(raw.groups[splits.test])):,} for test"
-    return [
-        f"whole groups were held out: {parts[0]:,} for training, {parts[1]:,} for validation{test}; "
-        "the interval of the verdict takes test rows for independent"
-    ]
+    tested = kin_of_test(raw, splits).groups
+    if tested is None:
+        how = "; the test part was given without groups, so the interval of the verdict takes its rows for independent"
+    else:
+        how = f", {len(np.unique(tested)):,} for test; the interval of the verdict takes them, not rows, as its items"
+    return [f"whole groups were held out: {parts[0]:,} for training, {parts[1]:,} for validation{how}"]
 
 
 def _check_seen(raw: RawData, train: np.ndarray) -> None:
