@@ -109,9 +109,10 @@ def finalize(
 def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalPlan:
     """Finalists and epochs that fit, then with the time that is left more seeds than were asked for."""
     prepared, settings = session.prepared, session.settings
-    pool = finalists(loop.ledger.trials.values(), prepared.objectives)
+    trials = session.gauge.left(loop.ledger.trials.values())
+    pool = finalists(trials, prepared.objectives)
     pool = _with_baseline(pool, prepared.baseline_architecture)
-    beside = finalists(loop.ledger.trials.values(), prepared.objectives, control=True) if settings.control else []
+    beside = finalists(trials, prepared.objectives, control=True) if settings.control else []
     left = _left(session)
     if left is not None:
         left = max(1.0, left - _tuning_seconds(session))

@@ -22,7 +22,6 @@ from searchitect.loop import Loop
 from searchitect.nets import build
 from searchitect.records import COST_METRICS, Trial, goals
 from searchitect.seeds import derive
-from searchitect.training import latency_ms
 from searchitect.training import prepare as tensors_of
 
 if TYPE_CHECKING:
@@ -46,6 +45,9 @@ def leave_best_so_far(session: Session, loop: Loop) -> None:
         session.store.set_meta(judged=session.prepared.judge(best.architecture))
     if path.exists():
         with _noting(session):
+            session.gauge.measure_trials([best])
+            if not session.gauge.keeps(best):
+                raise _NoBundle(f"measured alone, the best network does not keep {session.gauge.nearest([best])}")
             inputs = _inputs(session, False)
             _bundle(session, best, _network(session, best, path, best.seed, inputs), inputs, finalised=False)
 
@@ -102,7 +104,7 @@ def leave_winner(session: Session, executor: Executor, result: FinalResult, seed
         inputs = _inputs(session, True)
         model = _network(session, winner, result.weights, seed, inputs)
         with executor.exclusive():
-            latency = latency_ms(model, inputs.shape, device="cpu")
+            latency = session.gauge.latency(winner, model, inputs.shape)
     means = [s.mean for s in result.standings if s.chosen]
     _note_winner(session, winner, result.epochs, latency, means[0] if means else None)
     if model is not None:

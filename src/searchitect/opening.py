@@ -19,6 +19,7 @@ import msgspec
 from searchitect import passes
 from searchitect.budget import TRIALS
 from searchitect.errors import StorageError, UsageError
+from searchitect.gauging import check_measurable
 from searchitect.preparing import Given, Prepared
 from searchitect.settings import Settings, command_line, from_mapping
 from searchitect.space import Space
@@ -26,13 +27,14 @@ from searchitect.strategies import STRATEGIES, Setting, make_strategy
 from searchitect.strategies.auto import choose
 from searchitect.userobjects import load_object
 
-CODE = ("space", "baseline", "strategy")  # options that may name code; never read back from a study's file
+CODE = ("space", "baseline", "strategy", "measure")  # options that may name code; never read back from a study's file
 
 
 def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
     """Everything that is known before the first trial, as plain data (the study's `meta`)."""
     settings, space = prepared.settings, prepared.space
     name, options, why = _strategy(prepared)
+    check_measurable(prepared)
     setting = Setting(space, prepared.objectives, settings.seed, feasible=prepared.feasible, start=prepared.start)
     if passes.shares_weights(name):  # refused now, not later
         passes.check(prepared, name, options)
@@ -62,6 +64,7 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "baseline": _baseline(prepared),
         "start": [dict(a.decisions) for a in prepared.start],
         "environment": environment(),
+        "measure": prepared.measure is not None,
         "given": prepared.given_facts,
         "command": command_line(settings) if settings.data or settings.table else "",
         "settings": kept,
@@ -130,7 +133,8 @@ def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: 
             raise UsageError(f"this study's strategy {stored['strategy']!r} is code of yours: name it again to go on")
     stored["strategy_options"] = dict(meta["strategy"]["options"])
     if code is not None:
-        for name in ("space", "data", "evaluate", "baseline", *(meta["evaluator"].get("own") or ())):
+        more = [*(meta["evaluator"].get("own") or ()), *(["measure"] if meta.get("measure") else [])]
+        for name in ("space", "data", "evaluate", "baseline", *more):
             if getattr(given, name) is None:
                 setattr(given, name, _attribute(code, name))
     if given.space is None:
@@ -151,6 +155,8 @@ def read_back(meta: Mapping[str, Any], given: Given, code: str | None, changes: 
         raise UsageError("this study calls a function of yours: bring it back with --code FILE.py or evaluate=")
     if meta["evaluator"]["kind"] == "table" and given.evaluate is None and not stored.get("table"):
         raise UsageError("this study looks up a table of yours: pass it again as evaluate=")
+    if meta.get("measure") and given.measure is None:
+        raise UsageError("this study measures by a function of yours: bring it back with --code FILE.py or measure=")
     for name in meta["evaluator"].get("own") or ():
         if getattr(given, name) is None:
             raise UsageError(f"this study's {name} is code of yours: bring it back with --code FILE.py or {name}=")

@@ -50,6 +50,7 @@ class Given:
     start: Any = None  # architectures, decisions by name or paths; one or several
     weights: Any = None  # one number a row: how much it counts in the loss of a training
     selftest: bool = True  # whether a bundle is tried in a fresh interpreter, which takes seconds
+    measure: Callable[[str], Any] | None = None  # milliseconds of an ONNX file on the user's device
 
 
 @dataclass
@@ -78,6 +79,7 @@ class Prepared:
     judge: Callable[[Architecture], dict[str, Any]] | None = None  # of a table: what its score column says
     selftest: bool = True  # see Given
 
+    measure: Callable[[str], Any] | None = None  # see Given
     def feasible(self, architecture: Architecture) -> bool:
         """Whether it can be built and keeps the limits known from the plan alone."""
         if self.known is not None:
@@ -97,14 +99,21 @@ class Prepared:
 
     @property
     def _limits(self) -> list[Objective]:
-        return [o for o in self.objectives if o.is_limit and o.metric in COST_METRICS]
+        known = {*COST_METRICS, *(self.costs.predicted if self.costs is not None else ())}
+        return [o for o in self.objectives if o.is_limit and o.metric in known]
 
 
 def prepare(settings: Settings, given: Given) -> Prepared:
     """Raises DataError, UsageError or SpaceError before anything is trained or written."""
     prepared = _prepare(settings, given)
     wanted = given.start if given.start is not None else settings.start
-    return replace(prepared, start=start_architectures(wanted, prepared.space), selftest=given.selftest)
+    measure: Any = given.measure
+    if measure is None and settings.measure is not None:
+        measure = load_object(settings.measure, "measure")
+    if measure is not None and not callable(measure):
+        raise UsageError(f"measure: got {type(measure).__name__}; give a function of the path of an ONNX file")
+    start = start_architectures(wanted, prepared.space)
+    return replace(prepared, start=start, selftest=given.selftest, measure=measure)
 
 
 def _prepare(settings: Settings, given: Given) -> Prepared:

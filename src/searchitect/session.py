@@ -22,6 +22,7 @@ from searchitect.finalizing import (
     finalize,
     most_epochs,
 )
+from searchitect.gauging import Gauge
 from searchitect.interrupts import Interrupts
 from searchitect.keeping import began, state_path, weights_path
 from searchitect.leaving import leave_best_so_far
@@ -81,6 +82,7 @@ class Session:
         self.baseline_epoch = float(self.store.meta.get("baseline_epoch") or 0.0)
         self.candidate_epoch = float(self.store.meta.get("candidate_epoch") or 0.0)
         self.replanned = 0.0
+        self.gauge = Gauge(self.prepared, self.store, self.observer.message)
         name = str(self.store.meta["strategy"]["name"])
         self.method = name if shares_weights(name) else None
 
@@ -114,6 +116,9 @@ class Session:
             leftover.unlink(missing_ok=True)
         try:
             with Interrupts(self.observer.message) as interrupts, self.prepared.executor(self.folder) as executor:
+                if not self.gauge.take_laws(interrupts):
+                    self.store.set_meta(stopped="interrupted")
+                    return interrupts.name
                 executor.start(self._evaluator())
                 passes = None if self.method is None else Passes(self, executor, interrupts, self.method)
                 fidelities = self._fidelities(executor, interrupts)
@@ -134,10 +139,21 @@ class Session:
                     leave_best_so_far(self, loop)
                 else:
                     loop.ledger.kept.clear()
-                    finalize(self, executor, loop, fidelities, interrupts)
+                    if self._measured(executor, loop):
+                        finalize(self, executor, loop, fidelities, interrupts)
                 return interrupts.name
         finally:
             self.note_seconds()
+
+    def _measured(self, executor: Executor, loop: Loop) -> bool:
+        """Measure whom limits on a device concern, alone, so that only those are finalists that keep them."""
+        trials, count = loop.ledger.trials.values(), max(budget.FINALISTS, self.settings.ensemble or 0)
+        with executor.exclusive():
+            for control in (False, True) if self.settings.control else (False,):
+                pick = partial(finalists, aims=self.prepared.objectives, control=control)
+                if not self.gauge.choose(pick, trials, count) and not control:
+                    return False
+        return True
 
     def _evaluator(self) -> Evaluator:
         """What runs in the workers."""
@@ -201,8 +217,8 @@ class Session:
             limits.deadline, limits.reserve = self.end - fidelities.reserve, fidelities.reserve
             limits.slack = min(LARGEST_SLACK, 0.02 * (settings.budget_seconds or 0.0))
         described = f"{derive(0, msgspec.json.encode(prepared.evaluator.describe()).decode()):x}"
-        clocked = {o.metric for o in prepared.objectives} & MEASURED_BY_CLOCK
-        costs = None if prepared.costs is None else lambda a, table=prepared.costs: table.of(a)._asdict()
+        clocked = ({o.metric for o in prepared.objectives} & MEASURED_BY_CLOCK) - {*self.gauge.metrics}
+        costs = None if prepared.costs is None else prepared.costs.numbers
         reuse = Reuse(prepared.space, described, costs=costs, exact=bool(clocked))
         ledger = Ledger(
             prepared.space, self.store, strategy, prepared.objectives, reuse, settings.seed, self.checkpoints

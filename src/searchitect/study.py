@@ -43,6 +43,7 @@ def search(
               path="runs/first", ...), `sample=` (shape of one row) and `outputs=` for `evaluate` without data,
               and `test_data=` (a source like `data`) where the test rows are given apart; `groups=` also takes
               one value for each row; `weights=` is how much each row counts in the loss of a training;
+              `measure=` is your function that measures latency_ms: it gets the path of an ONNX file;
               `selftest=False` leaves out trying the bundle in a fresh interpreter (2 s).
 
     With a budget everything ends in that time, the final comparison included. Raises UsageError, SpaceError
@@ -52,8 +53,10 @@ def search(
     from searchitect.preparing import Given, prepare
 
     began = time.monotonic()
-    objects = ("sample", "outputs", "loss", "step", "weights", "selftest")
+    objects = ("sample", "outputs", "loss", "step", "weights", "selftest", "measure")
     extra: dict[str, Any] = {name: options.pop(name) for name in objects if name in options}
+    if isinstance(extra.get("measure"), str):
+        options["measure"] = extra.pop("measure")
     if "start" in options:
         extra["start"] = options.pop("start")
     for name in ("test_data", "groups"):
@@ -105,7 +108,7 @@ def resume(
     apart, groups = (
         None if isinstance(changes.get(name), str) else changes.pop(name, None) for name in ("test_data", "groups")
     )
-    own = {name: changes.pop(name) for name in ("loss", "step") if name in changes}
+    own = {name: changes.pop(name) for name in ("loss", "step", "measure") if name in changes}
     given = Given(space, data, evaluate, baseline, sample, outputs, apart, groups, **own)
     with Store.open(Path(path)) as reader:
         meta = dict(reader.meta)

@@ -67,6 +67,13 @@ def write_formats(bundle: str | Path, formats: Sequence[str], space: Space | Non
     return written
 
 
+def onnx_file(model: nn.Module, shape: tuple[int, ...], file: Path) -> Path:
+    """A network that takes rows of this shape as an ONNX file. Raises as `write_formats`."""
+    with _quietly():
+        _onnx(model.eval(), torch.zeros(2, *shape), file)
+    return file
+
+
 def _tell(card: Path, written: Sequence[tuple[Path, float]]) -> None:
     """A line in the card for each form; those of an earlier call stay."""
     text, _, before = card.read_text(encoding="utf-8").partition(HEADING)

@@ -26,8 +26,8 @@ class EnergyMeter:
     On the CPU the counters of all packages are added up: what else runs on the machine is in them, so measure alone.
     """
 
-    def __init__(self, device: str = "cpu", powercap: Path = POWERCAP) -> None:
-        self.read: Counter = _nvml(device) if torch.device(device).type == "cuda" else _rapl(powercap)
+    def __init__(self, device: str = "cpu", powercap: Path | None = None) -> None:
+        self.read: Counter = _nvml(device) if torch.device(device).type == "cuda" else _rapl(powercap or POWERCAP)
         self.device = device
 
     def mj(

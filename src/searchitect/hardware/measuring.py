@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -46,31 +46,35 @@ class Built(NamedTuple):
 def measured_table(
     costs: Costs, *, seed: int = 0, seconds: float = 60.0, device: str | torch.device = "cpu",
     threads: int | None = None, allowed: Callable[[Architecture], bool] = lambda _: True,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[LatencyTable, Line]:  # fmt: skip
     """The table of a space and the line from its sums onto whole networks, one row a pass.
 
-    allowed: the networks that are of interest. threads: of torch while measuring; None: as it is. The caller sees to it
-    that nothing else runs. Each network is run in turns, plain and with all modules timed; what timing itself
-    takes is in the line, which is fitted to the plain ones, with its error on networks it was not fitted to.
+    allowed: the networks of interest. stop: asked before each network. threads: of torch while measuring; None:
+    as it is. The caller sees to it that nothing else runs. Each network is run in turns, plain and with all modules
+    timed; what timing itself takes is in the line, which is fitted to the plain ones, with its error on networks it was
+    not fitted to.
     Raises UsageError when no network of the space can be built.
     """
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        return _measured(costs, seed, time.monotonic() + seconds, torch.device(device), allowed)
+        return _measured(
+            costs, torch.device(device), chosen(costs, seed, allowed, end := time.monotonic() + seconds), end, stop
+        )
     finally:
         torch.set_num_threads(before)
 
 
 def _measured(
-    costs: Costs, seed: int, end: float, device: torch.device, allowed: Callable[[Architecture], bool]
+    costs: Costs, device: torch.device, architectures: Iterable[Architecture], end: float, stop: Callable[[], bool]
 ) -> tuple[LatencyTable, Line]:
     x = rows(costs.shape, 1, device)
     times: defaultdict[Operation, list[float]] = defaultdict(list)
     whole: list[tuple[Architecture, float]] = []
-    for architecture in chosen(costs, seed, allowed, end):
-        if len(whole) >= LEAST and time.monotonic() > end:
+    for architecture in architectures:
+        if whole and (stop() or (len(whole) >= LEAST and time.monotonic() > end)):
             break
         ms, found = _run(costs, architecture, x, device)
         whole.append((architecture, ms))
@@ -126,9 +130,9 @@ def _run(
         warm(run)
         for _ in range(TURNS):
             ms = [_once(run) for _ in range(PASSES)]
-            plain.append(statistics.median(ms[1:]))
+            plain.append(min(ms[1:]))
             for one, values in _timed(by_module, run).items():
-                taken[one].append(statistics.median(values))
+                taken[one].append(min(values))
     for shapes in named.values():  # a module that is never called takes no time
         for one in shapes.values():
             taken.setdefault(one, [0.0])
