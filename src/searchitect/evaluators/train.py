@@ -20,11 +20,12 @@ from torch import nn
 
 from searchitect.errors import BuildError, UsageError
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Soft, Task
+from searchitect.hardware import Law, attach, measured
 from searchitect.nets import Costs, build
 from searchitect.nets.cells import Edge, TwoInputCell, TwoInputChain
 from searchitect.nets.operations import Skip
-from searchitect.seeds import derive
 from searchitect.records import COST_METRICS, DEVICE_METRICS
+from searchitect.seeds import derive
 from searchitect.space import Architecture, Space
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, fit, parameters, predict, prepare
@@ -69,8 +70,8 @@ class TrainEvaluator(Evaluator):
         self.baseline = baseline
         self.own = own
         self.notes: tuple[str, ...] = ()  # what preparing the training rows had to say
-        self._prepared: dict[tuple[str, int], TrainData] = {}
         self.laws: dict[str, Law] = {}
+        self._prepared: dict[tuple[str, int], TrainData] = {}
         self._costs: Costs | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -153,15 +154,15 @@ class TrainEvaluator(Evaluator):
         """The cost table of the space for these data."""
         if self._costs is None:
             self._costs = Costs(self.space, self.data("train").sample, self.raw.outputs)
-        return self._costs
             attach(self._costs, self.laws)
+        return self._costs
 
-    def _cost_numbers(self, task: Task, model: nn.Module) -> dict[str, float]:
     def take(self, laws: Mapping[str, Law]) -> None:
         """From now on these metrics are told beforehand, by a law each."""
         self.laws = dict(laws)
         attach(self.costs(), self.laws)
 
+    def _cost_numbers(self, task: Task, model: nn.Module) -> dict[str, float]:
         numbers = {"params": float(parameters(model))}
         if task.network == "architecture":
             numbers |= self.costs().numbers(Architecture(self.space.fingerprint, task.decisions))
