@@ -49,8 +49,8 @@ class Given:
     step: Callable[..., Any] | None = None
     start: Any = None  # architectures, decisions by name or paths; one or several
     weights: Any = None  # one number a row: how much it counts in the loss of a training
-    selftest: bool = True  # whether a bundle is tried in a fresh interpreter, which takes seconds
     measure: Callable[[str], Any] | None = None  # milliseconds of an ONNX file on the user's device
+    selftest: bool = True  # whether a bundle is tried in a fresh interpreter, which takes seconds
 
 
 @dataclass
@@ -78,8 +78,8 @@ class Prepared:
     known: Callable[[Architecture], bool] | None = None  # of a table: whether it has a row that keeps known limits
     judge: Callable[[Architecture], dict[str, Any]] | None = None  # of a table: what its score column says
     selftest: bool = True  # see Given
-
     measure: Callable[[str], Any] | None = None  # see Given
+
     def feasible(self, architecture: Architecture) -> bool:
         """Whether it can be built and keeps the limits known from the plan alone."""
         if self.known is not None:

@@ -26,8 +26,8 @@ from searchitect.gauging import Gauge
 from searchitect.interrupts import Interrupts
 from searchitect.keeping import began, state_path, weights_path
 from searchitect.leaving import leave_best_so_far
-from searchitect.limits import Limits
 from searchitect.ledger import Ledger
+from searchitect.limits import Limits
 from searchitect.loop import Loop
 from searchitect.observer import Observer, Progress
 from searchitect.passes import Passes, evaluator_of, inherited_task, inner_strategy, shares_weights

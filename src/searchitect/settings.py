@@ -74,13 +74,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     objectives: Annotated[list[str], _about(
         "what to improve, and limits to keep: accuracy, 'latency_ms < 2', 'min cost', 'max score'; left out, "
         "accuracy for classes and rmse for numbers", ["accuracy", "latency_ms < 2"])] = []
-    strategy: Annotated[Word, _about("how to search (see `searchitect strategies`)")] = "auto"
     latency_table: Annotated[Word | None, _about(
         "milliseconds of operations on the device that networks are for, as JSON or CSV, from which latency_ms is told "
         "(see docs/hardware.md); left out, they are measured here", "camera.csv")] = None
     measure: Annotated[Word | None, _about(
         "your function that measures latency_ms on a device: it gets the path of an ONNX file and returns milliseconds; "
         "module:function or FILE.py:function", "camera.py:measure")] = None
+    strategy: Annotated[Word, _about("how to search (see `searchitect strategies`)")] = "auto"
     strategy_options: Annotated[dict[str, Any], _about(
         "options of the strategy by name", {"population": 20})] = {}
     screen: Annotated[Word | None, _about(
