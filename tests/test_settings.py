@@ -76,7 +76,7 @@ def test_whole_seconds_survive_their_text():
         ({"seed": "a"}, "seed = 'a': expected a whole number, got text"),
         ({"seed": -1}, "seed = -1"),
         ({"task": "clustering"}, "task = 'clustering': expected classification or regression"),
-        ({"executor": "ray"}, "expected serial or processes"),
+        ({"executor": "slurm"}, "expected serial or processes or ray"),
         ({"recipe": 3}, "recipe = 3: expected names with values"),
         ({"tune": 0.2}, "tune = 0.2 is a share of the budget, but there is none"),
         ({"tune": 3}, "or a whole number of recipes for each network, 4 or more"),

@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from searchitect.budget import usual_epochs
+from searchitect.clustering import ON_CLUSTER, check_together, on_cluster, room
 from searchitect.errors import ArchitectureError, UsageError
 from searchitect.evaluators import Evaluator, FunctionEvaluator, TrainEvaluator
 from searchitect.executors import Executor, make
 from searchitect.nets import Costs
 from searchitect.records import COST_METRICS, Objective, goals, objectives
 from searchitect.scores import check_names
-from searchitect.settings import Settings
+from searchitect.settings import Settings, default
 from searchitect.sharing import METHODS
 from searchitect.space import Architecture, Space
 from searchitect.spaces import auto, load_space
@@ -92,6 +93,8 @@ class Prepared:
         """Where trials run; `folder` is for the workers' logs."""
         if self.settings.executor == "serial":
             return make("serial", folder=folder)
+        if self.settings.executor == "ray":
+            return on_cluster(self.settings, folder)
         return make(
             "processes", workers=self.workers, threads=self.threads, memory_mb=self.settings.memory_mb, folder=folder,
             devices=(self.device,),
@@ -143,6 +146,7 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
                 raise UsageError(f"{name}= is for our own training; with evaluate= yours is used: leave it out")
         if given.loss is not None or given.step is not None:
             raise UsageError("loss= and step= change our own training; with evaluate= yours is used: leave them out")
+        check_together(settings, None)
         return _with_function(settings, given, raw, (space, why), (factory, architecture), (workers, threads, device))
     if raw is None:
         raise UsageError("nothing to search on: give data (--data digits, or a file), or evaluate= in Python")
@@ -153,6 +157,7 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     kept = replace(raw.only(kept_rows), test=None)
     train, validation = (np.searchsorted(kept_rows, rows) for rows in (splits.train, splits.validation))
     recipe = _recipe(settings, raw, len(train))
+    check_together(settings, recipe)
     own = Own(given.loss, given.step)
     if settings.distill is not None and own.given():
         raise UsageError(f"distill= adds to our own loss; with {next(iter(own.given()))}= yours is used: leave it out")
@@ -215,6 +220,11 @@ def _with_function(
 
 def _machine(settings: Settings) -> tuple[int, int, str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if settings.executor == "ray":
+        return room(settings)
+    only_there = [name for name in ON_CLUSTER if getattr(settings, name) != default(name)]
+    if only_there:
+        raise UsageError(f"{only_there[0]} is for trials on a Ray cluster: give ray= (--ray) too, or leave it out")
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -36,6 +36,7 @@ Tuning = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 Whole = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Members = Annotated[int, msgspec.Meta(ge=2, le=5)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1024)]
 Word = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -108,8 +109,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: Annotated[Count | None, _about(
         "trials at the same time; left out, it is chosen by the machine", 2)] = None
     threads: Annotated[Count | None, _about("threads of one worker; left out, cores / workers", 1)] = None
-    executor: Annotated[Literal["serial", "processes"] | None, _about(
-        "where trials run: serial (in this process) or processes", "processes")] = None
+    executor: Annotated[Literal["serial", "processes", "ray"] | None, _about(
+        "where trials run: serial (in this process), processes, or ray", "processes")] = None
+    ray: Annotated[Word | None, _about(
+        "run trials on a Ray cluster: auto (RAY_ADDRESS, or the one that this machine is part of), HOST:PORT, or local "
+        "(one of this machine alone, which ends with the search); see docs/scale.md", "auto")] = None
+    cpus_per_trial: Annotated[Amount, _about("processors that a trial holds, with ray; two share one at 0.5")] = 1.0
+    gpus_per_trial: Annotated[Amount, _about("GPUs that a trial holds, with ray; two share one at 0.5")] = 0.0
+    devices_per_trial: Annotated[Count, _about(
+        "processes that train one network together, with ray; each holds the CPUs and GPUs of a trial")] = 1
+    shared: Annotated[Word | None, _about(
+        "a folder that all machines see at the same place, with ray: files of a study below it are not sent around",
+        "/mnt/shared")] = None
     seed: Annotated[Seed, _about("every random draw depends on it")] = 0
     path: Annotated[str | None, _about("folder of the study; left out, runs/NAME", "runs/first")] = None
     name: Annotated[str | None, _about(
@@ -139,6 +150,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 msgspec.structs.force_setattr(self, name, msgspec.convert(value, kind))
             except msgspec.ValidationError as error:
                 raise UsageError(f"{name} = {_short(value)}: {_in_words(error, kind)}") from None
+        if self.ray is not None and self.executor is None:
+            msgspec.structs.force_setattr(self, "executor", "ray")
         if self.budget is not None:
             parse_budget(self.budget)
         if self.objectives and self.table is None:  # a column's name alone takes the column's direction

@@ -110,6 +110,8 @@ def resume(
     )
     own = {name: changes.pop(name) for name in ("loss", "step", "measure") if name in changes}
     given = Given(space, data, evaluate, baseline, sample, outputs, apart, groups, **own)
+    if changes.get("ray"):
+        changes.setdefault("executor", "ray")
     with Store.open(Path(path)) as reader:
         meta = dict(reader.meta)
     chosen = read_back(meta, given, code, changes)

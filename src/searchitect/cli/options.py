@@ -19,7 +19,7 @@ METAVARS = {
     "data": "SOURCE", "target": "COLUMN", "space": "SPACE", "budget": "TIME", "objectives": "TEXT", "strategy": "NAME",
     "strategy_options": "KEY=VALUE", "recipe": "KEY=VALUE", "baseline": "OBJECT", "path": "FOLDER", "name": "NAME",
     "device": "DEVICE", "time_limit": "SECONDS", "memory_mb": "MB", "validation": "SHARE", "test": "SHARE",
-    "limit_train": "ROWS", "start": "FILE.json",
+    "limit_train": "ROWS", "start": "FILE.json", "ray": "[ADDRESS]", "shared": "FOLDER",
 }  # fmt: skip
 
 
@@ -44,6 +44,8 @@ def settings_option(name: str) -> Callable[[F], F]:
         about |= {"type": click.Choice(settings.choices(name))}
     else:
         about |= {"type": type(settings.example(name))}
+    if name == "ray":
+        about |= {"is_flag": False, "flag_value": settings.example(name)}
     return click.option(flag, name, **about)
 
 

@@ -27,7 +27,8 @@ from searchitect.sharing import METHODS
 RUNS = Path("runs")
 FAILED, INTERRUPTED = 1, 5
 RESUMABLE = tuple(
-    "data budget trials strategy workers threads executor device time_limit memory_mb finalize seeds".split()
+    "data budget trials strategy workers threads executor ray cpus_per_trial gpus_per_trial devices_per_trial shared "
+    "device time_limit memory_mb finalize seeds".split()
 )
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -17,6 +17,7 @@ __all__ = ["EXECUTORS", "Context", "Event", "Executor", "Failed", "Finished", "R
 EXECUTORS = {
     "serial": "searchitect.executors.serial:Serial",
     "processes": "searchitect.executors.processes:Processes",
+    "ray": "searchitect.executors.ray:RayExecutor",
 }
 
 

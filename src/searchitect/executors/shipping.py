@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 
@@ -17,8 +17,16 @@ from searchitect.errors import UsageError
 _DEEP = 6
 
 
+class Packed(NamedTuple):
+    """A function that somebody has packed already, to be sent on as it is."""
+
+    data: bytes
+
+
 def pack_function(function: Any) -> bytes:
     """The function as bytes. Raises UsageError that names what in it cannot be sent to another process."""
+    if isinstance(function, Packed):
+        return function.data
     try:
         data: bytes = cloudpickle.dumps(function)
         return data

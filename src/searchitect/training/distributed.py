@@ -52,7 +52,7 @@ class Team:
         if self.size == 1 or not any(p.requires_grad for p in model.parameters()):
             return model
         if next(model.parameters()).is_cuda:
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
 
     def share(

@@ -1,0 +1,347 @@
+"""Tasks on the machines of a Ray cluster: one slot for each trial's worth of processors and GPUs."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import os
+import queue
+import sys
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from searchitect.errors import SearchitectError, UsageError
+from searchitect.executors.base import Event, Executor, Failed, Finished, Function, Report, check_limit
+from searchitect.executors.ray_cluster import LOCAL, Cluster
+from searchitect.executors.ray_files import Depot
+from searchitect.executors.ray_slots import Heard, Making, Member, Sent, Slot, release
+from searchitect.executors.shipping import pack_function
+from searchitect.executors.slots import Task
+from searchitect.executors.task import LOG_MB
+
+log = logging.getLogger(__name__)
+
+_TRIES = 3  # hosts of a slot, one after another, that may end before they were ready
+_LOOK = 5.0  # seconds between two looks at the machines of the cluster
+_PATIENCE = 60.0  # seconds without a host after which the log says so
+_ENDING = 1.5  # seconds that hosts get to end their workers by themselves
+
+
+class RayExecutor(Executor):
+    """Runs tasks on a Ray cluster.
+
+    `address`: "auto" (RAY_ADDRESS, or the cluster of this machine), "HOST:PORT", or "local" for one of our own on this
+    machine, which binds the loopback address, has no dashboard, asks for a token and ends with the executor. Where
+    this process is connected to Ray already, that connection is used, and stays.
+
+    `workers`: slots; left out, as many as fit on the machines that are there, which is looked at again and again.
+    `cpus` and `gpus` are what each host of a slot holds, `hosts` how many work on one task together: then the
+    payload of each has `group`: its rank, their number, and "HOST:PORT" of the first, and what rank 0 returns counts.
+    `shared`: a folder that all machines see; where the executor's own folder is not below it, files that a payload
+    names there travel with the task, and what the task changed comes back with its end (and every ten seconds with
+    its reports). Other options are as those of `processes`. Raises UsageError for impossible values, for a missing or
+    old Ray, and where no cluster is found.
+
+    Cost of a task: two small messages. Cost of a slot: a Ray actor beside the worker process and its server.
+    """
+
+    def __init__(
+        self,
+        address: str = "auto",
+        workers: int | None = None,
+        cpus: float = 1.0,
+        gpus: float = 0.0,
+        hosts: int = 1,
+        folder: Path | str | None = None,
+        shared: Path | str | None = None,
+        **more: Any,
+    ) -> None:
+        _check(workers, cpus, gpus, hosts)
+        place = None if folder is None else Path(folder).absolute()
+        self._cluster = Cluster(address)
+        self._per_host, self._hosts, self._wanted = (cpus, gpus), hosts, workers
+        self.slots = workers or self._capacity()
+        if self.slots < 1:
+            largest = self._cluster.largest()
+            self._cluster.close()
+            raise UsageError(
+                f"no room for a trial in the cluster: it wants {hosts} x ({cpus:g} CPUs and {gpus:g} GPUs), and the "
+                f"largest machine has {largest}; ask for less with --cpus-per-trial and --gpus-per-trial"
+            )
+        travels = place is not None and not self._is_seen(place, address, shared)
+        self._mirrored = str(place) if travels else None
+        self._depot = Depot(place, self._cluster.ray.put) if travels and place is not None else None
+        self._options = _options(cpus, gpus, folder=None if place is None else str(place), mirrored=travels, **more)
+        self._making: Making | None = None
+        self._slots: list[Slot] = []
+        self._idle: dict[int, Slot] = {}  # by their numbers
+        self._heard: Heard = queue.SimpleQueue()
+        self._pending: deque[Sent] = deque()
+        self._tasks: dict[int, Sent] = {}
+        self._events: list[Event] = []
+        self._paused = self._closed = False
+        self._failed_starts = 0
+        self._looked = self._had_host = time.monotonic()
+        self._pid = os.getpid()
+        self._at_exit = _close_at_exit(self)
+
+    def _is_seen(self, place: Path, address: str, shared: Path | str | None) -> bool:
+        """Whether all machines see the executor's folder."""
+        if shared is not None:
+            return place.is_relative_to(Path(shared).absolute())
+        return address == LOCAL
+
+    # -- the face --------------------------------------------------------------------------------------
+
+    def start(self, function: Function) -> None:
+        """Put the function into the object store, once; hosts get ready in the background."""
+        if self._making is not None:
+            raise UsageError("start: this executor has its function already; make a new one for another")
+        packed = pack_function(function)
+        stored = self._cluster.ray.put(np.frombuffer(packed, np.uint8))
+        self._making = Making(self._cluster.ray, stored, self._options, *self._per_host, self._hosts)
+        self._fill_slots()
+
+    def submit(
+        self, ticket: int, payload: Mapping[str, Any], *, time_limit: float | None = None, attempt: int = 1
+    ) -> None:
+        """Queue one task; it is given to the next idle slot."""
+        if self._making is None or self._closed:
+            raise UsageError("submit: the executor is closed" if self._closed else "submit: call start(function) first")
+        if ticket in self._tasks:
+            raise UsageError(f"submit: ticket {ticket} is still outstanding")
+        check_limit(time_limit)
+        sent = Sent(Task(ticket, payload, time_limit, attempt), self._mirrored)
+        self._tasks[ticket] = sent
+        self._pending.append(sent)
+        self._dispatch()
+
+    def wait(self, timeout: float | None) -> list[Event]:
+        """At least one event; [] on timeout (None: no limit), and at once when nothing is outstanding."""
+        end = None if timeout is None else time.monotonic() + timeout
+        if not self._closed:
+            self._pump(0.0)
+        while not self._events and self._tasks and not self._closed:
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0.0:
+                break
+            self._pump(1.0 if left is None else min(left, 1.0))
+        events, self._events = self._events, []
+        return events
+
+    def stop(self, ticket: int) -> None:
+        """Ask the task to end at its next step."""
+        sent = self._tasks.get(ticket)
+        if sent is not None and not sent.task.stopped:
+            sent.task.stopped = True
+            if sent.slot is not None:
+                sent.slot.order("stop")
+
+    def kill(self, ticket: int) -> None:
+        """End the task now."""
+        sent = self._tasks.get(ticket)
+        if sent is None:
+            return
+        if sent.slot is not None:
+            sent.slot.order("kill")
+        else:
+            self._pending.remove(sent)
+            self._add(sent.task.failed("killed", "killed on request before it began", retryable=True))
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """While inside, the workers of all hosts are stopped (SIGSTOP) and their time limits wait."""
+        self._paused = True
+        working = [member for slot in self._slots for member in slot.members if member.working]
+        try:
+            for member in working:
+                member.paused = False
+                member.order("pause")
+            while any(m.working and not m.paused and not m.slot.gone for m in working):
+                self._pump(0.1)
+            yield
+        finally:
+            for member in working:
+                if not member.slot.gone:
+                    member.order("resume")
+            self._paused = False
+            self._dispatch()
+
+    def close(self, grace: float = 0.0) -> None:
+        """End everything; running tasks are asked to stop and get `grace` seconds."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        atexit.unregister(self._at_exit)
+        try:
+            self._pending.clear()
+            if grace > 0.0:
+                self._wind_down(grace)
+        finally:
+            self._closed = True
+            release(self._slots, self._heard, _ENDING)
+            self._slots.clear()
+            self._tasks.clear()
+            self._cluster.close()
+
+    def _wind_down(self, grace: float) -> None:
+        end = time.monotonic() + grace
+        running = [slot.task.ticket for slot in self._slots if slot.task is not None]
+        for ticket in running:
+            self.stop(ticket)
+        while any(ticket in self._tasks for ticket in running) and time.monotonic() < end:
+            self._pump(max(0.0, min(0.5, end - time.monotonic())))
+
+    # -- slots -----------------------------------------------------------------------------------------
+
+    def _fill_slots(self) -> None:
+        """As many slots as there should be; those that wait for machines which are gone are given up."""
+        while len(self._slots) < self.slots:
+            self._hire(len(self._slots))
+        while len(self._slots) > self.slots and not self._slots[-1].ready:
+            release([self._slots.pop()], self._heard, 0.0)
+
+    def _hire(self, number: int) -> None:
+        assert self._making is not None
+        slot = Slot(number, self._making)
+        self._slots[number : number + 1] = [slot]
+        for member in slot.members:
+            member.listen(self._heard, [])
+
+    def _capacity(self) -> int:
+        return self._cluster.capacity(*self._per_host) // self._hosts
+
+    def _look_around(self) -> None:
+        """Machines come and go; say so when none has room for us."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK:
+            return
+        self._looked = now
+        if any(slot.ready for slot in self._slots):
+            self._had_host = now
+        elif self._tasks and now - self._had_host > _PATIENCE:
+            self._had_host = now
+            log.warning(
+                "no host since %g s: each waits for %g CPUs and %g GPUs; the largest machine has %s, and others may be "
+                "using it", _PATIENCE, *self._per_host, self._cluster.largest(),
+            )  # fmt: skip
+        if self._wanted is None and (capacity := self._capacity()) != self.slots:
+            self.slots = max(1, capacity)
+            self._fill_slots()
+
+    def _dispatch(self) -> None:
+        if self._paused or self._closed:
+            return
+        while self._pending and self._idle:
+            _, slot = self._idle.popitem()
+            slot.give(self._pending.popleft(), self._depot, self._heard)
+
+    # -- news ------------------------------------------------------------------------------------------
+
+    def _pump(self, timeout: float) -> None:
+        """Take in whatever has arrived, waiting for it at most so long."""
+        with suppress(queue.Empty):
+            self._hear(*(self._heard.get(timeout=timeout) if timeout > 0 else self._heard.get_nowait()))
+            while not self._closed:
+                self._hear(*self._heard.get_nowait())
+        if not self._closed:
+            self._look_around()
+            self._dispatch()
+
+    def _hear(self, member: Member, done: Future[Any]) -> None:
+        slot = member.slot
+        member.out = False
+        if self._closed or slot.gone:
+            return
+        if (error := done.exception()) is not None:
+            self._on_lost(slot, error)
+            return
+        try:
+            for kind, *words in done.result():
+                for event in slot.hear(member, kind, words, self._depot):
+                    self._add(event)
+        except SearchitectError:
+            self.close()
+            raise
+        if slot.ready and slot.sent is None:
+            self._failed_starts = 0
+            self._idle[slot.number] = slot
+        if member.working:
+            member.listen(self._heard, [])
+
+    def _add(self, event: Event) -> None:
+        if isinstance(event, Report):
+            if self.listener is None:
+                self._events.append(event)
+            else:
+                self.listener(event)
+            return
+        if isinstance(event, (Finished, Failed)):
+            self._tasks.pop(event.ticket, None)
+        self._events.append(event)
+
+    def _on_lost(self, slot: Slot, error: BaseException) -> None:
+        """A host has died, and with it its slot: its task is lost, and there will be another in its place."""
+        why = " ".join(str(error).split())[:300]
+        sent, slot.sent = slot.sent, None
+        slot.dismiss()
+        self._idle.pop(slot.number, None)
+        if sent is not None:
+            self._add(sent.ending or sent.task.failed("killed", f"its host was lost: {why}", retryable=True))
+        if not slot.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _TRIES * self.slots:
+                self.close()
+                raise SearchitectError(f"hosts ended {self._failed_starts} times before they were ready: {why}")
+        if slot.number < self.slots:
+            self._hire(slot.number)
+        else:
+            self._slots.remove(slot)
+
+
+def _options(
+    cpus: float, gpus: float, folder: str | None, mirrored: bool, threads: int | None = None,
+    memory_mb: float | None = None, recycle_after: int = 200, log_mb: float = LOG_MB,
+    device: str | None = None, preload: Sequence[str] = ("torch",),
+) -> Any:  # fmt: skip
+    """What hosts are told; the module of hosts needs Ray."""
+    from searchitect.executors.ray_host import Options, as_paths
+
+    return Options(
+        threads or max(1, int(cpus)), memory_mb, recycle_after, folder, mirrored, log_mb,
+        device or ("cuda" if gpus else "cpu"), tuple(preload), as_paths(sys.path),
+    )  # fmt: skip
+
+
+def _check(workers: int | None, cpus: float, gpus: float, hosts: int) -> None:
+    for name, value in (("workers", workers), ("hosts", hosts)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise UsageError(f"{name}={value!r}: must be a whole number of at least 1")
+    for name, amount in (("cpus", cpus), ("gpus", gpus)):
+        if not (isinstance(amount, (int, float)) and amount >= 0 and math.isfinite(amount)):
+            raise UsageError(f"{name}={amount!r}: must be a number of at least 0, such as 1 or 0.5")
+        if amount > 1 and amount != int(amount):
+            raise UsageError(f"{name}={amount!r}: Ray shares one, but several must be whole; give {int(amount) + 1}")
+    if cpus == 0 and gpus == 0:
+        raise UsageError("cpus=0 and gpus=0: a trial must hold some of either, or there would be no end of slots")
+
+
+def _close_at_exit(executor: RayExecutor) -> Callable[[], None]:
+    """Closes the executor when the interpreter ends, without keeping it alive until then."""
+    reference = weakref.ref(executor)
+
+    def close() -> None:
+        still_there = reference()
+        if still_there is not None:
+            still_there.close()
+
+    atexit.register(close)
+    return close

@@ -1,0 +1,220 @@
+"""The driver's books of a Ray executor: slots, the hosts that each consists of, and what they say."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+from searchitect.errors import SearchitectError
+from searchitect.executors.base import Event, Failed, Finished, Report, Started
+from searchitect.executors.ray_files import Depot, named
+from searchitect.executors.slots import Task
+
+
+class Sent:
+    """A submitted task. `ending` is how it ends, once that is known; `unwritten` why its files are not here."""
+
+    __slots__ = ("ending", "names", "slot", "task", "unwritten")
+
+    def __init__(self, task: Task, folder: str | None) -> None:
+        self.task = task
+        self.names = set() if folder is None else named(task.payload, folder)
+        self.slot: Slot | None = None
+        self.ending: Event | None = None
+        self.unwritten = ""
+
+
+class Member:
+    """One host of a slot. `out`: a call of `listen` is under way. `working`: its part of the task has not ended."""
+
+    __slots__ = ("actor", "address", "out", "paused", "port", "rank", "ready", "slot", "working")
+
+    def __init__(self, slot: Slot, rank: int, actor: Any) -> None:
+        self.slot, self.rank, self.actor = slot, rank, actor
+        self.ready = self.out = self.working = self.paused = False
+        self.address, self.port = "", 0
+
+    def listen(self, heard: Heard, tasks: list[Any]) -> None:
+        """Give it these tasks; its news will be in the queue."""
+        self.out = True
+        future: Future[Any] = self.actor.listen.remote(tasks).future()
+        future.add_done_callback(partial(_put, heard, self))
+
+    def order(self, kind: str, task: Task | None = None) -> None:
+        """Send an order that comes through while it is listened to."""
+        ticket, attempt = (-1, 0) if task is None else (task.ticket, task.attempt)
+        self.actor.order.remote(kind, ticket, attempt)
+
+
+Heard = queue.SimpleQueue[tuple[Member, "Future[Any]"]]
+
+
+def _put(heard: Heard, member: Member, done: Future[Any]) -> None:
+    heard.put((member, done))
+
+
+class Making(NamedTuple):
+    """What a host is made of: Ray, the packed function in its object store, options, and resources of each host."""
+
+    ray: Any
+    function: Any
+    options: Any
+    cpus: float
+    gpus: float
+    hosts: int
+
+
+class Slot:
+    """Room for one task: one host, or several that work on it together, of which the first speaks for all."""
+
+    def __init__(self, number: int, making: Making) -> None:
+        self.number = number
+        self.ready = self.gone = False
+        self.sent: Sent | None = None
+        self._ray = making.ray
+        self._group: Any = None
+        self.members = [Member(self, rank, actor) for rank, actor in enumerate(self._hire(making))]
+
+    def _hire(self, making: Making) -> list[Any]:
+        from searchitect.executors.ray_host import GROUPS, Host
+
+        options: dict[str, Any] = {
+            "num_cpus": making.cpus, "num_gpus": making.gpus, "concurrency_groups": GROUPS, "max_restarts": 0,
+        }  # fmt: skip
+        actor = making.ray.remote(**options)(Host)
+        if making.hosts == 1:
+            return [actor.remote(making.options, making.function)]
+        from ray.util.placement_group import placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        each = {name: amount for name, amount in (("CPU", making.cpus), ("GPU", making.gpus)) if amount}
+        self._group = placement_group([each] * making.hosts, strategy="PACK")
+        return [
+            actor.options(
+                scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
+            ).remote(making.options, making.function)
+            for rank in range(making.hosts)
+        ]
+
+    @property
+    def task(self) -> Task | None:
+        """What runs here."""
+        return None if self.sent is None else self.sent.task
+
+    def give(self, sent: Sent, depot: Depot | None, heard: Heard) -> None:
+        """Let all members begin this task."""
+        task, first = sent.task, self.members[0]
+        parcels = depot.parcels(sent.names) if depot is not None else []
+        self.sent, sent.slot = sent, self
+        for member in self.members:
+            payload: Mapping[str, Any] = task.payload
+            if len(self.members) > 1:
+                meet = f"{first.address}:{first.port}"
+                payload = {**payload, "group": [member.rank, len(self.members), meet]}
+            member.working = True
+            member.listen(heard, [[task.ticket, task.attempt, task.limit, task.stopped, payload, parcels]])
+
+    def order(self, kind: str) -> None:
+        """Send an order about the task to all who work on it."""
+        for member in self.members:
+            if member.working:
+                member.order(kind, self.task)
+
+    def hear(self, member: Member, kind: str, words: list[Any], depot: Depot | None) -> list[Event]:
+        """Take in one piece of news; the events that follow. Raises SearchitectError when hosts cannot be used."""
+        if kind == "ready":
+            self._introduce(member, words[0])
+        elif kind == "broken":
+            raise SearchitectError(words[0])
+        elif kind == "paused":
+            member.paused = True
+        elif self.sent is None or self.sent.task.ticket != words[0]:
+            return []
+        elif kind in ("finished", "failed"):
+            return self._part_ended(member, kind, words, self.sent)
+        elif member.rank == 0:
+            return self._of_the_first(self.sent, kind, words, depot)
+        return []
+
+    def _introduce(self, member: Member, facts: dict[str, Any]) -> None:
+        ours = version("searchitect")
+        if facts["searchitect"] != ours:
+            raise SearchitectError(
+                f"the machine {facts['address']} has searchitect {facts['searchitect']} and this one {ours}: install "
+                "the same version on all"
+            )
+        member.ready, member.address, member.port = True, facts["address"], facts["port"]
+        self.ready = all(one.ready for one in self.members)
+
+    def _of_the_first(self, sent: Sent, kind: str, words: list[Any], depot: Depot | None) -> list[Event]:
+        ticket = words[0]
+        if kind == "started":
+            return [Started(ticket, self.number, words[1])]
+        if kind == "report":
+            return [Report(ticket, words[1])]
+        if depot is not None:
+            try:
+                depot.take(words[1], sent.names)
+            except (OSError, ValueError) as error:
+                sent.unwritten = f"a file of the task could not be written: {error}"
+        return []
+
+    def _part_ended(self, member: Member, kind: str, words: list[Any], sent: Sent) -> list[Event]:
+        """A member has done its part. The task has ended when all have; how, the first says, or who fails first."""
+        ticket, how, member.port = words
+        member.working = False
+        if kind == "failed":
+            if sent.ending is None:
+                self.order("kill")
+            sent.ending = sent.ending or Failed(ticket, *how)
+        elif member.rank == 0:
+            why = sent.unwritten
+            sent.ending = sent.ending or (
+                sent.task.failed("storage", why, retryable=False) if why else Finished(ticket, how)
+            )
+        if any(one.working for one in self.members):
+            return []
+        self.sent = None
+        assert sent.ending is not None
+        return [sent.ending]
+
+    def dismiss(self) -> None:
+        """End its hosts at once; what they still say is not heard."""
+        self.gone = True
+        for member in self.members:
+            with suppress(Exception):  # it is dead already
+                self._ray.kill(member.actor)
+        if self._group is not None:
+            from ray.util.placement_group import remove_placement_group
+
+            with suppress(Exception):
+                remove_placement_group(self._group)
+
+
+def release(slots: Iterable[Slot], heard: Heard, seconds: float) -> None:
+    """Let all hosts end their workers by themselves, for so long; then end them."""
+    slots = list(slots)
+    waiting = set()
+    for member in (member for slot in slots for member in slot.members if member.ready):
+        with suppress(Exception):
+            if member.out:
+                member.order("end")
+                waiting.add(member)
+            else:
+                ended: Future[Any] = member.actor.end.remote().future()
+                ended.add_done_callback(partial(_put, heard, member))
+                waiting.add(member)
+    end = time.monotonic() + seconds
+    while waiting and (left := end - time.monotonic()) > 0:
+        with suppress(queue.Empty):
+            member, done = heard.get(timeout=left)
+            if done.exception() is not None or not done.result() or ["ended"] in done.result():
+                waiting.discard(member)
+    for slot in slots:
+        slot.dismiss()

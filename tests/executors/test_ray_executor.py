@@ -1,0 +1,204 @@
+"""The Ray executor on a cluster of this machine: the contract of all executors, and what is its own.
+
+A host takes a second to start, so that the usual run has the tests of the contract that depend most on where tasks run;
+SEARCHITECT_RAY=all has them all.
+"""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from searchitect.errors import UsageError
+from searchitect.executors import Failed, Finished
+from searchitect.executors.ray import RayExecutor
+from searchitect.executors.ray_cluster import Cluster, room
+from searchitect.testing.executor import ExecutorContract, collect, ends, perform
+
+MISSING = importlib.util.find_spec("ray") is None
+ALL = os.environ.get("SEARCHITECT_RAY") == "all"
+USUAL = {
+    "test_a_task_starts_reports_and_finishes_in_this_order", "test_a_time_limit_ends_a_loop",
+    "test_a_task_is_stopped_by_what_it_reports", "test_a_queued_task_can_be_stopped_or_killed",
+    "test_wrong_calls_are_refused", "test_output_goes_to_a_capped_log", "test_exclusive_keeps_everything_for_later",
+    "test_close_ends_everything_and_may_be_repeated",
+}  # fmt: skip
+pytestmark = [
+    pytest.mark.slow, pytest.mark.skipif(MISSING, reason="the extra is missing: pip install 'searchitect[ray]'"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """One cluster for the whole file; executors use the connection that is there."""
+    held = Cluster("local")
+    yield held
+    assert ray_processes(held)
+    held.close()
+    end = time.monotonic() + 5.0
+    while (left := ray_processes(held)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert left == []
+    assert not os.path.exists(held.folder)
+
+
+def ray_processes(held):
+    """All processes of our own cluster: its folder is in their command lines, or in their environment."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        words = " ".join([*(process.info["cmdline"] or ()), *(process.info["environ"] or {}).values()])
+        if held.folder in words and is_alive(process.pid) and process.pid != os.getpid():
+            found.append(process)
+    return found
+
+
+def is_alive(pid):
+    """Whether it runs: the dead of a killed parent may stay in the table until somebody asks for them."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class TestRay(ExecutorContract):
+    def make(self, **options):
+        return RayExecutor("local", workers=1, preload=(), **options)
+
+
+LEFT_OUT = [name for name in dir(ExecutorContract) if name.startswith("test_") and name not in USUAL and not ALL]
+for name in LEFT_OUT:
+    setattr(TestRay, name, None)
+
+
+@pytest.mark.skipif(bool(LEFT_OUT), reason=f"{len(LEFT_OUT)} tests of the contract take SEARCHITECT_RAY=all")
+def test_the_whole_contract():
+    assert all(callable(getattr(TestRay, name)) for name in USUAL)
+
+
+def host_of(worker):
+    """The Ray process above a worker process: worker, server, host."""
+    return psutil.Process(worker).parent().parent()
+
+
+def started(executor):
+    """The process of the first task that begins."""
+    while True:
+        for event in executor.wait(20.0):
+            if hasattr(event, "pid"):
+                return event.pid
+
+
+def test_a_killed_host_costs_its_task_alone(cluster, tmp_path):
+    with RayExecutor("local", workers=2, cpus=0.5, preload=(), folder=tmp_path) as executor:
+        executor.start(perform)
+        executor.submit(0, {"do": "sleep", "seconds": 30.0})
+        pid = started(executor)
+        for ticket in range(1, 6):
+            executor.submit(ticket, {"do": "sleep", "seconds": 0.3})
+        host = host_of(pid)
+        assert host.cmdline()[0].startswith("ray::Host")
+        host.send_signal(signal.SIGKILL)
+        found = ends(collect(executor, 30.0))
+        lost = found.pop(0)
+        assert isinstance(lost, Failed)
+        assert (lost.cause, lost.retryable) == ("killed", True)
+        assert "its host was lost" in lost.message
+        assert [type(end) for end in found.values()] == [Finished] * 5
+        assert not is_alive(pid), "what it ran died with it"
+        executor.submit(0, {"do": "echo", "value": 7}, attempt=2)
+        assert ends(collect(executor, 30.0))[0] == Finished(0, {"got": 7})
+
+
+def copy(payload, context):
+    """Reads one file of its payload, writes another, and says where it was."""
+    if "kill" in payload:
+        os.kill(os.getpid(), signal.SIGKILL)
+    with open(payload["read"], "rb") as old, open(payload["write"], "wb") as new:
+        new.write(old.read() * 2)
+    print("copied")
+    return {"place": payload["write"]}
+
+
+def test_files_travel_where_no_folder_is_shared(cluster, tmp_path):
+    (tmp_path / "old").write_bytes(b"x" * 300_000)
+    nowhere = tmp_path / "elsewhere"  # another folder is shared, so this one is not seen by the machines
+    with RayExecutor("local", workers=1, preload=(), folder=tmp_path, shared=nowhere) as executor:
+        executor.start(copy)
+        executor.submit(3, {"read": str(tmp_path / "old"), "write": str(tmp_path / "sub" / "new")})
+        (end,) = ends(collect(executor, 30.0)).values()
+        assert isinstance(end, Failed), "the task's own folder is not made for it"
+        executor.submit(4, {"read": str(tmp_path / "old"), "write": str(tmp_path / "new")})
+        (end,) = ends(collect(executor, 30.0)).values()
+        assert isinstance(end, Finished), end
+        assert not end.result["place"].startswith(str(tmp_path))
+        assert (tmp_path / "new").read_bytes() == b"x" * 600_000
+        assert (tmp_path / "logs" / "000004.log").read_text() == "copied\n"
+        mirror = os.path.dirname(end.result["place"])
+    assert not os.path.exists(mirror), "the mirror is removed with its host"
+
+
+def meet(payload, context):
+    """Every member of a group gives its rank to the first one; the first returns what it heard."""
+    rank, size, place = payload["group"]
+    host, port = place.split(":")
+    if payload.get("fails") == rank:
+        raise ValueError(f"rank {rank}")
+    if rank:
+        for _ in range(100):
+            try:
+                with socket.create_connection((host, int(port)), 1.0) as line:
+                    line.sendall(bytes([rank]))
+                return {}
+            except OSError:
+                time.sleep(0.05)
+        raise TimeoutError(place)
+    with socket.create_server((host, int(port))) as server:
+        server.settimeout(10.0)
+        line, _ = server.accept()
+        with line:
+            return {"heard": line.recv(1)[0], "size": size}
+
+
+def test_several_hosts_work_on_one_task(cluster):
+    with RayExecutor("local", workers=1, hosts=2, preload=()) as executor:
+        executor.start(meet)
+        for ticket in range(3):
+            executor.submit(ticket, {})
+        found = ends(collect(executor, 40.0))
+        assert found == {ticket: Finished(ticket, {"heard": 1, "size": 2}) for ticket in range(3)}
+        began = time.monotonic()
+        executor.submit(4, {"fails": 1})  # the first would wait for ten seconds
+        (end,) = ends(collect(executor, 30.0)).values()
+        assert (end.cause, end.message) == ("user code", "ValueError: rank 1")
+        assert time.monotonic() - began < 5.0
+
+
+def test_a_local_cluster_is_closed_to_others(cluster):
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    ours = {process.pid for process in ray_processes(cluster)}
+    assert len(ours) >= 4
+    listening = {c.laddr.ip for c in psutil.net_connections("inet") if c.status == "LISTEN" and c.pid in ours}
+    assert listening
+    assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    stranger = {k: v for k, v in os.environ.items() if k != "RAY_AUTH_TOKEN"} | {"HOME": "/nonexistent"}
+    address = cluster.ray.get_runtime_context().gcs_address
+    code = f"import ray; ray.init('{address}', logging_level='ERROR')"
+    refused = subprocess.run(["python3", "-c", code], env=stranger, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+
+
+def test_no_room(cluster):
+    cores = len(os.sched_getaffinity(0))
+    with pytest.raises(
+        UsageError, match=rf"no room for a trial.*wants 1 x \(64 CPUs.*largest machine has {cores} CPUs"
+    ):
+        RayExecutor("local", cpus=64)
+    assert room("local", 0.5, 0.0) == 2 * cores
+    with RayExecutor("local", preload=()) as executor:
+        assert executor.slots == cores

@@ -1,0 +1,62 @@
+"""What the Ray executor decides without Ray: its options, versions, and room on machines."""
+
+import builtins
+import math
+import sys
+
+import pytest
+
+from searchitect.errors import UsageError
+from searchitect.executors import make
+from searchitect.executors.ray import RayExecutor
+from searchitect.executors.ray_cluster import check_version, fitting
+
+
+@pytest.mark.parametrize("version", ["2.52.0", "2.60.1", "3.0", "2.100.0rc1"])
+def test_versions_that_will_do(version):
+    check_version(version)
+
+
+@pytest.mark.parametrize("version", ["2.51.2", "2.9.0", "1.13"])
+def test_old_versions(version):
+    with pytest.raises(UsageError, match=r"2\.52 or newer is needed.*pip install 'ray>=2\.52'"):
+        check_version(version)
+
+
+def test_a_missing_extra_is_one_clear_line(monkeypatch):
+    def without(name, *more, **options):
+        if name == "ray":
+            raise ImportError("No module named 'ray'")
+        return found(name, *more, **options)
+
+    found = builtins.__import__
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UsageError) as error:
+        make("ray", address="local")
+    assert str(error.value) == "executor 'ray' needs the extra: pip install 'searchitect[ray]'"
+
+
+@pytest.mark.parametrize(
+    ("resources", "cpus", "gpus", "slots"),
+    [
+        ({"CPU": 8.0, "memory": 1e9}, 1, 0, 8), ({"CPU": 8.0}, 3, 0, 2), ({"CPU": 8.0, "GPU": 2.0}, 1, 0.5, 4),
+        ({"CPU": 2.0, "GPU": 4.0}, 1, 0.5, 2), ({"CPU": 8.0}, 1, 0.5, 0), ({"CPU": 1.0}, 0.1, 0, 10), ({}, 1, 0, 0),
+        ({"GPU": 1.0}, 0, 1 / 3, 3),
+    ],
+)  # fmt: skip
+def test_room_on_a_machine(resources, cpus, gpus, slots):
+    assert fitting(resources, cpus, gpus) == slots
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"workers": 0}, "workers=0"), ({"hosts": 1.5}, "hosts=1.5"), ({"workers": True}, "workers=True"),
+        ({"cpus": -1}, "cpus=-1"), ({"gpus": math.nan}, "gpus=nan"), ({"gpus": 1.5}, "several must be whole; give 2"),
+        ({"cpus": 0, "gpus": 0}, "must hold some of either"),
+    ],
+)  # fmt: skip
+def test_impossible_values_are_refused_before_anything_is_started(options, words):
+    with pytest.raises(UsageError, match=words):
+        RayExecutor("local", **options)
