@@ -5,8 +5,12 @@ from torch import nn
 
 from searchitect import Settings, study
 from searchitect.budget import FINAL_SHARE, REPORT_SECONDS
+from searchitect.errors import StudyFailedError
 from searchitect.forecasting import buys
+from searchitect.limits import usual_seconds
 from searchitect.preparing import Given, prepare
+from searchitect.probing import typical_architecture
+from searchitect.seeds import stream
 from searchitect.space import OUTPUTS, Space, lazy, one_of
 
 
@@ -42,6 +46,43 @@ def test_a_small_space_is_tried_whole():
     few = prepare(Settings(data="digits", budget="10m"), Given(space=small))
     found = buys(few, "exhaustive", 600.0, 5.0, 0.1, 0.1)
     assert (found.trials, found.most) == (2, True)
+
+
+def test_the_probe_takes_the_mean_of_sizes_not_their_median():
+    """Nine small networks for one of a hundred times their size: trials take ten times as long as the median says."""
+    layers = lazy(nn)
+    widths = one_of(*range(8, 17), 1_200, name="width")
+    skewed = Space(
+        layers.Sequential(layers.Flatten(), layers.LazyLinear(widths), layers.ReLU(), layers.LazyLinear(OUTPUTS))
+    )
+    few = prepare(Settings(data="digits", budget="10m"), Given(space=skewed))
+    sizes = [few.costs.of(skewed.sample(stream(0, i, "probe"))).macs for i in range(100)]
+    chosen = few.costs.of(typical_architecture(few)).macs
+    mean = sum(sizes) / 100
+    assert abs(chosen - mean) == min(abs(size - mean) for size in sizes)
+    assert chosen >= sorted(sizes)[50]
+    even = Space(
+        layers.Sequential(layers.Flatten(), layers.LazyLinear(one_of(*range(8, 200, 8))), layers.LazyLinear(OUTPUTS))
+    )
+    some = prepare(Settings(data="digits", budget="10m"), Given(space=even))
+    assert 0.8 < some.costs.of(typical_architecture(some)).macs / (104 * 74) < 1.25
+
+
+def test_no_feasible_architecture_is_an_error():
+    few = prepare(Settings(data="digits", budget="10m", objectives=("accuracy", "params < 1")), Given())
+    with pytest.raises(StudyFailedError, match="none of 1000 random architectures keeps the limits"):
+        typical_architecture(few)
+
+
+def test_strategies_that_pause_are_told_apart(prepared):
+    assert not buys(prepared, "random", 600.0, 5.0, 0.5, 0.5).pausing
+    assert buys(prepared, "asha", 600.0, 5.0, 0.5, 0.5).pausing
+
+
+def test_the_first_two_trials_do_not_outweigh_the_probes():
+    assert usual_seconds([3.0, 5.0, 100.0], None) == 5.0
+    assert usual_seconds([1.0, 3.0], 10.0) == pytest.approx((6 * 10 + 4) / 8)
+    assert usual_seconds([4.0] * 600, 10.0) == pytest.approx(4.0, rel=0.02)
 
 
 @pytest.mark.slow

@@ -183,6 +183,18 @@ def test_the_last_stage_begins_with_what_the_first_has_learned():
     assert first < 10
 
 
+def test_more_seeds_than_planned_are_no_slower_machine():
+    plan = finals(stage_a_seeds=(), alone_seeds=(10, 11, 12, 13, 14, 15))
+    machine = Machine()
+    paces = Paces(plan, lambda: 60.0 - machine.now, 2, machine.clock)
+    tasks = last(rounds=(10, 11, 12, 13, 14, 15))
+    pace = paces.of(tasks)
+    assert pace.expected == pytest.approx(1.0)
+    run_tasks(machine, tasks, pace=pace)
+    paces.told(pace)
+    assert (paces.notes, machine.now) == ([], 60.0)
+
+
 def test_rows_that_are_added_are_counted():
     machine = Machine(cost=lambda task: 1.3 if task["rows"] == "all" else 1.0)
     assert all_played(machine, 100.0, finals(stage_seconds=(60.0, 39.0)), more_rows=1.3).notes == []

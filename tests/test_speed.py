@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from searchitect import speed
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial
 from searchitect.space import Architecture
-from searchitect.speed import LATEST, Speed, _line, epoch_seconds
+from searchitect.speed import LATEST, Speed, _line, crowded, epoch_seconds
 
 
 def trial(number, macs, seconds, *, epochs=1, data=1.0, source=None):
@@ -65,3 +66,18 @@ def test_the_line_is_least_squares_without_nonsense():
     assert _line([1.0, 2.0], [3.0, 1.0])(5.0) == 2.0, "larger networks are not faster"
     assert _line([1.0, 2.0], [0.5, 4.0])(4.0) == pytest.approx(6.0), "through the origin at least"
     assert _line([2.0, 2.0], [1.0, 3.0])(2.0) == 2.0
+
+
+@pytest.mark.parametrize(("load", "workers", "times"), [
+    (0.3, 2, 1.0), (2.0, 2, 1.0), (5.0, 2, 2.0), (8.0, 2, 3.0), (40.0, 2, 3.0), (3.0, 1, 1.5),
+])  # fmt: skip
+def test_a_crowded_machine_is_known_by_its_load(monkeypatch, load, workers, times):
+    """Two cores: what is left of the load beside our workers, and this process, share them."""
+    monkeypatch.setattr(speed.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(speed.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert crowded(workers) == times
+
+
+def test_where_no_load_is_told_there_is_room(monkeypatch):
+    monkeypatch.delattr(speed.os, "getloadavg", raising=False)
+    assert crowded(2) == 1.0

@@ -36,7 +36,7 @@ from searchitect.pacing import Paces
 from searchitect.records import KNOWN_METRICS, Objective, Trial, candidates, goals, losses, thoroughness
 from searchitect.settings import Settings
 from searchitect.space import Architecture
-from searchitect.speed import Speed
+from searchitect.speed import Speed, crowded
 from searchitect.tasks import run_tasks
 from searchitect.timeplan import tuning_seconds
 from searchitect.training import predict, score
@@ -179,7 +179,8 @@ def together(settings: Settings) -> Together:
 
 def _left(session: Session) -> float | None:
     """Seconds for the final trainings; None without a budget."""
-    return None if session.end is None else max(1.0, session.end - time.monotonic() - BUNDLE_SECONDS)
+    after = BUNDLE_SECONDS * crowded(session.prepared.workers)
+    return None if session.end is None else max(1.0, session.end - time.monotonic() - after)
 
 
 def finalists(trials: Iterable[Trial], aims: Sequence[Objective], control: bool = False) -> list[Trial]:

@@ -12,6 +12,7 @@ import msgspec
 from searchitect import budget
 from searchitect.preparing import Prepared
 from searchitect.probing import seconds_per_epoch
+from searchitect.strategies import strategy_class
 from searchitect.timeplan import shared_out
 
 USUAL = (600.0, 3_600.0, 28_800.0)  # seconds: 10 minutes, an hour, a night
@@ -19,7 +20,8 @@ USUAL = (600.0, 3_600.0, 28_800.0)  # seconds: 10 minutes, an hour, a night
 
 class Forecast(msgspec.Struct, frozen=True):
     """What so many seconds buy: trials of `epochs` on a share of the rows, then the final comparison with
-    `final_epochs`, for which `finalize` seconds are kept. `most`: all architectures there are would be tried."""
+    `final_epochs`, for which `finalize` seconds are kept. `most`: all architectures there are would be tried.
+    `pausing`: the strategy lets most trainings pause early, so that there will be more trials than full trainings."""
 
     seconds: float
     trials: int
@@ -28,6 +30,7 @@ class Forecast(msgspec.Struct, frozen=True):
     final_epochs: int
     finalize: float
     most: bool = False
+    pausing: bool = False
 
 
 def forecasts(prepared: Prepared, strategy: str, budgets: Sequence[float] = ()) -> list[Forecast]:
@@ -45,15 +48,21 @@ def forecasts(prepared: Prepared, strategy: str, budgets: Sequence[float] = ()) 
     return [buys(prepared, strategy, seconds, spent, candidate, baseline) for seconds in wanted]
 
 
+def trial_seconds(candidate: float, found: budget.Fidelities) -> float:
+    """What an average trial takes, by what an epoch of an average network takes."""
+    return candidate * found.epochs * found.data + budget.START_SECONDS
+
+
 def buys(
     prepared: Prepared, strategy: str, seconds: float, spent: float, candidate: float, baseline: float
 ) -> Forecast:
     """What `seconds` buy where probing took `spent`, and an epoch of a typical network and of the baseline as given."""
     found = shared_out(prepared, strategy, seconds, spent, candidate, baseline)
-    each = candidate * found.epochs * found.data + budget.START_SECONDS
-    count = int((seconds - spent - found.reserve) * prepared.workers / each)
+    each = trial_seconds(candidate, found)
+    count = round((seconds - spent - found.reserve) * prepared.workers / each)
     size = prepared.space.size
     most = not size.continuous and size.finite <= count
     return Forecast(
-        seconds, size.finite if most else count, found.epochs, found.data, found.final_epochs, found.reserve, most
+        seconds, size.finite if most else count, found.epochs, found.data, found.final_epochs, found.reserve, most,
+        strategy_class(strategy).pauses,
     )  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from searchitect.records import Failure, Trial
 
+PRIOR = 6  # trials
 ALIKE = 3  # so many first trials failing in one way stop the study
 
 
@@ -23,6 +26,7 @@ class Limits:
     deadline: float | None = None
     slack: float = 0.0  # seconds beyond the deadline that running trials may take to end by themselves
     reserve: float = 0.0  # seconds kept after the deadline for the final comparison, for the forecast
+    usual: float | None = None  # seconds of a trial as the probes promise them, for the forecast
     trials: int | None = None
     time_limit: float | None = None  # seconds one trial may take
 
@@ -46,6 +50,14 @@ class FirstFailures:
 def _signature(failure: Failure) -> tuple[str, str]:
     last = failure.traceback.rstrip().rpartition("\n")[2]
     return failure.cause.value, last or failure.message
+
+
+def usual_seconds(durations: Sequence[float], expected: float | None) -> float:
+    """Seconds of a trial to come: the median of those so far or, where something was `expected`, their mean together
+    with that, which counts as much as `PRIOR` trials: the first two are few, and one is the hand-made network."""
+    if expected is None:
+        return statistics.median(durations)
+    return (PRIOR * expected + sum(durations)) / (PRIOR + len(durations))
 
 
 def forecast(

@@ -19,7 +19,7 @@ import msgspec
 from searchitect.errors import StudyFailedError
 from searchitect.executors import Event, Executor, Failed, Finished, Report
 from searchitect.ledger import Ledger
-from searchitect.limits import Limits, Payload, forecast
+from searchitect.limits import Limits, Payload, forecast, usual_seconds
 from searchitect.observer import Announcer, Observer, Progress
 from searchitect.records import Cause, Failure, Measurement, State, Trial
 
@@ -269,7 +269,7 @@ class Loop:
         ))  # fmt: skip
         if not self.forecast_given and len(self.durations) >= 2:
             self.forecast_given = True
-            usual = statistics.median(self.durations)
+            usual = usual_seconds(self.durations, self.limits.usual)
             facts = forecast(usual, self.executor.slots, self.ledger.measured, trials_left, left, self.limits.reserve)
             self.store.note("forecast", facts)
             self.announcer.forecast(facts)

@@ -121,8 +121,10 @@ class Paces:
         rest = sum(coming[at:])
         left = self.left() - (0.0 if at else self.tuning)
         own = left * coming[at] / rest if rest > 0 else left
-        epochs = sum(task.epochs for task in tasks)
-        expected = coming[at] * self.workers / max(epochs, 1)
+        epochs, more = sum(task.epochs for task in tasks), 1.0
+        if at == 2:  # more seeds than planned
+            more = len({task.seed for task in tasks}) / len(self.plan.stage_b_seeds)
+        expected = coming[at] * more * self.workers / max(epochs, 1)
         pace = Pace(tasks, self.clock() + own, self.workers, self.clock, slack=self.slack, expected=expected)
         pace.knows({network: each * rows for network, each in self._learned.items()})
         return pace

@@ -22,6 +22,7 @@ from searchitect.finalizing import (
     finalize,
     most_epochs,
 )
+from searchitect.forecasting import buys, trial_seconds
 from searchitect.gauging import Gauge
 from searchitect.interrupts import Interrupts
 from searchitect.keeping import began, state_path, weights_path
@@ -39,7 +40,7 @@ from searchitect.screening import judged, screened
 from searchitect.seeds import derive
 from searchitect.speed import Speed
 from searchitect.store import Store
-from searchitect.strategies import Setting, make_strategy
+from searchitect.strategies import Setting, make_strategy, strategy_class
 from searchitect.strategies.control import Beside
 from searchitect.timeplan import final_seeds, full_trials, more_finals, shared_out, tuning_seconds
 
@@ -183,7 +184,10 @@ class Session:
             if interrupts():
                 return None
             strategy = None if self.method else str(self.store.meta["strategy"]["name"])
-            found = shared_out(prepared, strategy, total, self.elapsed, self.candidate_epoch, self.baseline_epoch)
+            known = (total, self.elapsed, self.candidate_epoch, self.baseline_epoch)
+            found = shared_out(prepared, strategy, *known)
+            if strategy is not None:
+                self.store.set_meta(forecast=msgspec.to_builtins(buys(prepared, strategy, *known)))
         evaluator = dict(self.store.meta["evaluator"]) | {"epochs": found.epochs}
         self.store.set_meta(
             fidelities=msgspec.to_builtins(found), baseline_epoch=self.baseline_epoch,
@@ -215,6 +219,9 @@ class Session:
         limits = Limits(trials=settings.trials, time_limit=settings.time_limit)
         if self.end is not None:
             limits.deadline, limits.reserve = self.end - fidelities.reserve, fidelities.reserve
+            pauses = self.method is None and strategy_class(str(self.store.meta["strategy"]["name"])).pauses
+            if self.candidate_epoch and self.method is None and not pauses:
+                limits.usual = trial_seconds(self.candidate_epoch, fidelities)
             limits.slack = min(LARGEST_SLACK, 0.02 * (settings.budget_seconds or 0.0))
         described = f"{derive(0, msgspec.json.encode(prepared.evaluator.describe()).decode()):x}"
         clocked = ({o.metric for o in prepared.objectives} & MEASURED_BY_CLOCK) - {*self.gauge.metrics}

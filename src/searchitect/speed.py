@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
 from searchitect.records import Trial
 
 LATEST = 6  # trials by which the machine's speed is judged
+MOST_CROWDED = 3.0
 NOTICEABLE = 1.1  # below, it is not said to have changed
 
 
@@ -53,3 +55,17 @@ def epoch_seconds(trial: Trial) -> float:
     if measured is None:
         return 0.0
     return measured.seconds / max(measured.epochs, 1) / trial.proposal.fidelity.data
+
+
+def crowded(workers: int) -> float:
+    """How many times longer one process takes beside what else this machine does, by the load of the last minute.
+
+    Our own `workers` are part of that load, and idle when bundle and report are written: `load - workers` others and
+    this process share the cores. 1 where there is room, or where the load is not told (Windows); 3 at most.
+    """
+    try:
+        load = os.getloadavg()[0]
+    except (OSError, AttributeError):
+        return 1.0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max((load - workers + 1) / cores, 1.0), MOST_CROWDED)

@@ -299,6 +299,9 @@ def test_what_a_slow_stage_a_leaves_to_stage_b():
     assert limited.in_time(7.5, 3.0, 1) == (six[:4], 1.0), "additional seeds go first"
     assert limited.in_time(20.0, 3.0, 1) == (three, 0.5)
     assert limited.in_time(20.0, None) == (three, 1.0)
+    assert limited.in_time(5.0, 4.0) == (six[:4], 1.0), "time that is left buys seeds"
+    assert limited.in_time(5.0, 99.0) == (six, 1.0)
+    assert limited.in_time(5.0, 1.5, epochs=2) == (three, 1.0), "stage A has halved the epochs already"
     assert plan(count=1).in_time(0.0, None) == (plan().stage_b_seeds, 1.0)
     tuned = plan(seconds_left=100.0, tuned=5)
     expected = tuned.stage_seconds[1]

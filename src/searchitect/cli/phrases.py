@@ -46,6 +46,8 @@ def _buys(found: Mapping[str, Any]) -> str:
         return ""
     share = f" on {found['data']:.0%} of the rows" if found["data"] < 1 else ""
     about = f"about {plural(found['trials'], 'trial')}"
+    if found.get("pausing"):
+        about = f"the time of {about}"
     count = f"all {found['trials']:,} architectures" if found.get("most") else about
     return (
         f"{show_duration(found['seconds'])}: {count} of {plural(found['epochs'], 'epoch')}{share}, then "

@@ -31,8 +31,8 @@ NOBODY = Together()
 @dataclass(frozen=True)
 class FinalPlan:
     """Stage A trains each finalist with each of `stage_a_seeds` (none: there is one finalist, nothing to choose);
-    stage B trains the winner and the baseline with each of `stage_b_seeds`, or, where they are one network, that one
-    with each of `alone_seeds`; all for `epochs`. `stage_seconds`: what the two stages are expected to take.
+    stage B trains the winner and the baseline with each of `stage_b_seeds`, and with more of `alone_seeds`, which begin
+    with them, as far as there is time (one network alone has twice as much of it); all for `epochs`. `stage_seconds`: what the two stages are expected to take.
     `control`: finalists of the search beside the strategy; they go through the same stages, apart from the others.
     `tuned`: recipes to try for the winner and for the baseline between the stages; 0 for none.
     `members`: other members of the winner's ensemble, trained in stage B with every seed. `teachers`: finalists that
@@ -52,20 +52,23 @@ class FinalPlan:
     teachers: int = 0
     teacher_seconds: float = 0.0
 
-    def in_time(self, took: float, left: float | None, networks: int = 0) -> tuple[tuple[int, ...], float]:
+    def in_time(
+        self, took: float, left: float | None, networks: int = 0, epochs: int = 0
+    ) -> tuple[tuple[int, ...], float]:
         """Seeds of stage B, and the share of its epochs that there is time for.
 
-        took: seconds of stage A. Where it was slower than expected, so will stage B be: one network alone gets fewer
-        additional seeds, then the trainings get shorter. left: seconds from now, None for no limit. networks: how many
-        will really be trained (a baseline that there is not counts, as it cost the plan nothing); 0 for all.
+        took: seconds of stage A. Where it was slower than expected, so will stage B be: there are fewer additional
+        seeds, then the trainings get shorter. Time that is left buys seeds, up to twice as many as planned. left:
+        seconds from now, None for no limit. networks: how many will really be trained (a baseline that there is not
+        counts, as it cost the plan nothing); 0 for all. epochs: what stage A left of those that were planned; 0 for all.
         """
         expected_a, expected_b = self.stage_seconds
         pace = max(1.0, took / expected_a) if expected_a > 0 else 1.0
-        seeds, usual = (self.alone_seeds if networks == 1 else self.stage_b_seeds), len(self.stage_b_seeds)
+        seeds, usual = self.alone_seeds, len(self.stage_b_seeds)
         if left is None:
-            return seeds, 1.0
+            return seeds if networks == 1 else self.stage_b_seeds, 1.0
         planned = 2 + bool(self.control) + bool(self.tuned or self.teachers) + self.members
-        each = expected_b * pace / usual * (networks or planned) / planned
+        each = expected_b * pace / usual * (networks or planned) / planned * (epochs or self.epochs) / self.epochs
         count = min(max(int(left / each), usual), len(seeds)) if each > 0 else len(seeds)
         return seeds[:count], min(1.0, max(left, 0.0) / max(each * count, 1e-9))
 

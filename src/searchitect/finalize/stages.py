@@ -129,7 +129,7 @@ def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, ranked
         contestants = _contestants(context, result, standing, place, same)
         contestants += _members(context, plan, result, contestants, ranked[place:]) if plan.members else []
         networks = len(contestants) + (context.baseline is None)
-        seeds, share = plan.in_time(result.seconds["stage_a"], context.left(), networks)
+        seeds, share = plan.in_time(result.seconds["stage_a"], context.left(), networks, result.epochs)
         if share < 0.9:
             short = max(1, round(result.epochs * share))
             result.notes.append(

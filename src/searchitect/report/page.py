@@ -21,6 +21,7 @@ from markupsafe import Markup
 from searchitect.records import goals, thoroughness
 from searchitect.report import (
     accounts,
+    beside,
     checklist,
     contest,
     figures,
@@ -97,6 +98,7 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
         "lead": words.lead(snapshot),
         "verdict": snapshot.verdict,
         "verdict_figure": figures.verdict_figure(snapshot.verdict) if snapshot.verdict else None,
+        "beside": beside.facts(snapshot),
         "rivals": rivals.content(snapshot),
         "test_line": words.test_line(snapshot),
         "baseline": words.baseline_words(snapshot),
@@ -123,7 +125,7 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
         "failures": failure_table(failures),
         "failed": sum(f.count for f in failures),
         "tracebacks": [(f.example, f.cause, plain.clean(f.traceback, 20_000)) for f in failures if f.traceback],
-        "costs": words.cost_facts(snapshot, spent),
+        "costs": [*words.cost_facts(snapshot, spent), *beside.forecast_facts(snapshot, spent)],
         "environment": words.environment_facts(snapshot),
         "changes": words.changes(snapshot),
         "command": words.command(snapshot),

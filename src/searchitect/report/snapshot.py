@@ -90,7 +90,7 @@ def assemble(folder: Path, meta: dict[str, Any], trials: list[Trial], notes: Seq
         _objectives(meta.get("objectives")),
         trials,
         list(notes),
-        _verdict(meta.get("verdict")),
+        read_verdict(meta.get("verdict")),
         _finalists(meta.get("finalists")),
         mapping(meta.get("winner")),
         {},
@@ -145,7 +145,7 @@ def _decisions(architecture: Any) -> dict[str, Any]:
     return mapping(body["decisions"]) if isinstance(body.get("decisions"), dict) else body
 
 
-def _verdict(value: Any) -> Verdict | None:
+def read_verdict(value: Any) -> Verdict | None:
     """The stored verdict; None when there is none or it is not whole."""
     body = mapping(value)
     winner = _score(body.get("winner"))
@@ -163,12 +163,13 @@ def _verdict(value: Any) -> Verdict | None:
         level=finite(body.get("level")) or 0.95,
         method=line(body.get("method", "")),
         sentence=line(body.get("sentence", ""), 600),
+        superiority=finite(body.get("superiority")),
     )
 
 
 def _comparisons(value: Any) -> dict[str, Verdict]:
     stored = mapping(value)
-    found = {side: _verdict(stored.get(side)) for side in ("control", "untuned", "ensemble", "alone")}
+    found = {side: read_verdict(stored.get(side)) for side in ("control", "untuned", "ensemble", "alone")}
     return {side: verdict for side, verdict in found.items() if verdict is not None}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from searchitect.records import Score, Trial, Verdict, candidates, goals, losses
-from searchitect.report import accounts, figures, plain, rivals, tables, why, words
+from searchitect.report import accounts, beside, figures, plain, rivals, tables, why, words
 from searchitect.report.snapshot import Snapshot, read
 
 COLUMNS = 80
@@ -26,13 +26,14 @@ def render(snapshot: Snapshot) -> str:
     blocks = [
         [*_wrap(f"{snapshot.name}: {told.headline}"), *(part for s in told.sentences for part in _wrap(s))],
         _verdict(snapshot.verdict) if snapshot.verdict else [],
+        _facts(beside.facts(snapshot)),
         [part for text in rivals.lines(snapshot) for part in _wrap(text)],
         _facts([(label, text) for label, text in words.setup_facts(snapshot) if label in SHOWN]),
         _facts(words.winner_facts(snapshot)),
         [part for text in why.lines(snapshot) for part in _wrap(text)],
         _best_trials(snapshot),
         _failures(snapshot),
-        _facts([*words.cost_facts(snapshot, accounts.costs(snapshot.trials, snapshot.meta))]),
+        _facts(_costs(snapshot)),
         [*_wrap(words.test_line(snapshot))],
     ]
     if (snapshot.folder / "report.html").is_file():
@@ -41,6 +42,11 @@ def render(snapshot: Snapshot) -> str:
 
 
 SHOWN = frozenset({"Goal", "Space", "Strategy", "Data", "Split", "Budget", "Workers", "Search ended"})
+
+
+def _costs(snapshot: Snapshot) -> list[words.Fact]:
+    spent = accounts.costs(snapshot.trials, snapshot.meta)
+    return [*words.cost_facts(snapshot, spent), *beside.forecast_facts(snapshot, spent)]
 
 
 def _wrap(text: str, indent: str = "") -> list[str]:

@@ -1,0 +1,83 @@
+"""What stands beside the verdict: other metrics with their intervals, the front against the baseline, and what was
+forecast beside what happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from searchitect.records import State, Verdict
+from searchitect.report.accounts import Costs
+from searchitect.report.plain import (
+    finite,
+    line,
+    mapping,
+    plural,
+    show_difference,
+    show_duration,
+    show_metric,
+    whole,
+)
+from searchitect.report.snapshot import Snapshot, read_verdict
+
+Fact = tuple[str, str]
+MOST = 12  # metrics that are shown
+
+
+def facts(snapshot: Snapshot) -> list[Fact]:
+    """The other metrics on test data, then the front."""
+    found = [(name, read_verdict(body)) for name, body in list(mapping(snapshot.meta.get("metrics")).items())[:MOST]]
+    where = "Test " if snapshot.verdict is not None and snapshot.verdict.test_items else ""
+    told = [(f"{where}{line(name, 40)}", _compared(verdict)) for name, verdict in found if verdict is not None]
+    front = mapping(snapshot.meta.get("front"))
+    words = line(front.get("sentence") or "", 400) or (
+        f"not compared: {line(front['skipped'], 200)}" if front.get("skipped") else ""
+    )
+    return told + [("Front", words)] * bool(words)
+
+
+def _compared(verdict: Verdict) -> str:
+    """ "0.21 against 0.25: −0.04 (−0.06 to −0.02), better" """
+    name, winner, baseline = verdict.metric, verdict.winner, verdict.baseline
+    if baseline is None or verdict.difference is None:
+        return f"{show_metric(name, winner.mean)} ({show_metric(name, winner.low)} to {show_metric(name, winner.high)})"
+    words = f"{show_metric(name, winner.mean)} against {show_metric(name, baseline.mean)}"
+    if verdict.low is None or verdict.high is None:
+        return f"{words}; {verdict.words}"
+    largest = max(abs(winner.mean), abs(baseline.mean))
+    middle, low, high = (
+        show_difference(name, v, largest=largest) for v in (verdict.difference, verdict.low, verdict.high)
+    )
+    return f"{words}: {middle} ({low} to {high}), {verdict.words}"
+
+
+def forecast_facts(snapshot: Snapshot, costs: Costs) -> list[Fact]:
+    """What the probes and the first trials promised, beside what came."""
+    planned = mapping(snapshot.meta.get("forecast"))
+    later = next((mapping(note.body) for note in snapshot.notes if note.kind == "forecast"), {})
+    told = [
+        (label, words)
+        for label, words in (
+            ("Forecast by the probes", _promised(planned, "finalize")),
+            ("Forecast after two trials", _promised(later, "finalize_seconds")),
+        )
+        if words
+    ]
+    if not told:
+        return []
+    trained = snapshot.count(State.DONE, State.PRUNED) - costs.reused
+    words = plural(trained, "trial")
+    if costs.finalize is not None:
+        words += f", {show_duration(costs.finalize)} for the final comparison"
+    if costs.budget is not None and costs.active is not None and costs.budget > 0:
+        words += f"; {costs.active / costs.budget:.0%} of the budget used"
+    return [*told, ("What came", words)]
+
+
+def _promised(found: dict[str, Any], final: str) -> str:
+    trials, seconds = whole(found.get("trials")), finite(found.get(final))
+    if trials is None:
+        return ""
+    count = plural(trials, "trial")
+    if found.get("pausing") is True:
+        count = f"the time of {plural(trials, 'full training')}, of which most pause"
+    return count + (f", {show_duration(seconds)} for the final comparison" if seconds else "")
