@@ -17,6 +17,18 @@ Failures of one trial are data in the study; only failures of the study itself a
 
 from __future__ import annotations
 
+_NO_MEMORY = (
+    "can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "cannot allocate memory",
+    "could not create a primitive",  # what oneDNN says of it
+)  # fmt: skip
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, in one of the ways of Python, numpy and torch."""
+    if isinstance(error, MemoryError) or any(c.__name__ == "OutOfMemoryError" for c in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
+
 
 class SearchitectError(Exception):
     """Base of all errors raised on purpose; `exit_code` is what the command line returns."""

@@ -33,6 +33,7 @@ class Ledger:
     """The trials of one study, with what is known from them.
 
     reuse:     finds equivalents and copies their results.
+    listen:    is told of each trial just before the strategy, also in a replay.
     files:     folder where tasks leave weights and states (`keeping`).
     trials:    by number, as stored.
     ready:     queued: resumed, enqueued by the user, or to be tried again.
@@ -50,6 +51,7 @@ class Ledger:
     seed: int
     files: Path | None = None
     clock: Callable[[], float] = time.monotonic
+    listen: Callable[[Trial], None] = lambda _trial: None
 
     def __post_init__(self) -> None:
         self.trials: dict[int, Trial] = {}
@@ -203,6 +205,7 @@ class Ledger:
                 self.fail(StudyFailedError(why))
 
     def _tell(self, trial: Trial) -> None:
+        self.listen(trial)
         try:
             tell(self.strategy, trial)
         except StudyFailedError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ import torch
 from torch import nn
 
 from searchitect.budget import usual_epochs
+from searchitect.capacity import Capacity
 from searchitect.clustering import ON_CLUSTER, check_together, on_cluster, room
-from searchitect.errors import ArchitectureError, UsageError
+from searchitect.errors import ArchitectureError, TrialError, UsageError
 from searchitect.evaluators import Evaluator, FunctionEvaluator, TrainEvaluator
+from searchitect.evaluators.memory import LEAST, room_mb
 from searchitect.executors import Executor, make
+from searchitect.executors.system import machine_mb
 from searchitect.nets import Costs
-from searchitect.records import COST_METRICS, Objective, goals, objectives
+from searchitect.records import COST_METRICS, Cause, Objective, State, Trial, goals, objectives
 from searchitect.scores import check_names
 from searchitect.settings import Settings, default
 from searchitect.sharing import METHODS
@@ -80,6 +84,7 @@ class Prepared:
     judge: Callable[[Architecture], dict[str, Any]] | None = None  # of a table: what its score column says
     selftest: bool = True  # see Given
     measure: Callable[[str], Any] | None = None  # see Given
+    capacity: Capacity = field(default_factory=Capacity)
 
     def feasible(self, architecture: Architecture) -> bool:
         """Whether it can be built and keeps the limits known from the plan alone."""
@@ -87,7 +92,28 @@ class Prepared:
             return self.space.allows(architecture) and self.known(architecture)
         if self.costs is None:
             return self.space.allows(architecture)
-        return self.costs.feasible(architecture, self._limits)
+        if not self.costs.feasible(architecture, self._limits):
+            return False
+        return self.capacity.threshold is None or self._fits(architecture)
+
+    def _fits(self, architecture: Architecture) -> bool:
+        try:
+            return self.least_mb is None or self.capacity.allows(self.least_mb(architecture))
+        except TrialError:  # the user's own class fails: the trial will say so
+            return True
+
+    @property
+    def least_mb(self) -> Callable[[Architecture], float] | None:
+        """Megabytes that training an architecture needs at least, two rows at a time; None where that is not known."""
+        costs = self.costs
+        return None if costs is None else lambda architecture: costs.training_mb(costs.of(architecture), LEAST)
+
+    def told(self, trial: Trial) -> None:
+        """Learn from a trial which networks fit into memory."""
+        failed = trial.failure is not None and trial.failure.cause is Cause.MEMORY
+        if self.least_mb is not None and trial.source is None and (failed or trial.state is State.DONE):
+            with suppress(TrialError):  # the user's own class fails
+                self.capacity.told(self.least_mb(trial.architecture), not failed)
 
     def executor(self, folder: Path) -> Executor:
         """Where trials run; `folder` is for the workers' logs."""
@@ -162,6 +188,7 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     if settings.distill is not None and own.given():
         raise UsageError(f"distill= adds to our own loss; with {next(iter(own.given()))}= yours is used: leave it out")
     evaluator = TrainEvaluator(space, kept, train, validation, recipe, [o.metric for o in aims], factory, own)
+    evaluator.room_mb = room_mb(settings.memory_mb, workers, machine_mb()) if device == "cpu" else None
     _check_metrics(evaluator, raw)
     costs = evaluator.costs()
     facts = {

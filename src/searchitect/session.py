@@ -136,6 +136,7 @@ class Session:
                 self.note_seconds(search=self.elapsed)
                 self.store.set_meta(stopped=stopped)
                 judged(loop.ledger.strategy, self.store)
+                self._note_capacity()
                 if interrupts() or not self.settings.finalize or loop.ledger.incumbent is None:
                     leave_best_so_far(self, loop)
                 else:
@@ -145,6 +146,13 @@ class Session:
                 return interrupts.name
         finally:
             self.note_seconds()
+
+    def _note_capacity(self) -> None:
+        """What was learned of memory, for the report."""
+        capacity = self.prepared.capacity
+        if capacity.failed:
+            known = {"threshold_mb": capacity.threshold, "failed": len(capacity.failed), "fitted": len(capacity.fitted)}
+            self.store.set_meta(memory=known)
 
     def _measured(self, executor: Executor, loop: Loop) -> bool:
         """Measure whom limits on a device concern, alone, so that only those are finalists that keep them."""
@@ -228,8 +236,9 @@ class Session:
         costs = None if prepared.costs is None else prepared.costs.numbers
         reuse = Reuse(prepared.space, described, costs=costs, exact=bool(clocked))
         ledger = Ledger(
-            prepared.space, self.store, strategy, prepared.objectives, reuse, settings.seed, self.checkpoints
-        )
+            prepared.space, self.store, strategy, prepared.objectives, reuse, settings.seed, self.checkpoints,
+            listen=prepared.told,
+        )  # fmt: skip
         return Loop(
             ledger, executor, partial(self._payload, ledger.trials), limits, self.observer, interrupts,
             lambda loop: self._replan(loop, fidelities),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import tempfile
@@ -18,8 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from searchitect.errors import BuildError, UsageError
+from searchitect.errors import BuildError, UsageError, out_of_memory
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Soft, Task
+from searchitect.evaluators.memory import fewer, rows_at_a_time, told
 from searchitect.hardware import Law, attach, measured
 from searchitect.nets import Costs, build
 from searchitect.nets.cells import Edge, TwoInputCell, TwoInputChain
@@ -51,6 +53,7 @@ class TrainEvaluator(Evaluator):
 
     Same task, same thread count: same numbers, bit for bit. Parameters, MACs and memory come from the plan, latency and
     energy from `laws` (`take`); the latency of what no law covers is measured after training, while other workers run.
+    A network that does not fit into memory sees fewer rows of a batch at a time (`memory.py`).
     """
 
     kind: Literal["train", "function", "table"] = "train"
@@ -71,6 +74,7 @@ class TrainEvaluator(Evaluator):
         self.own = own
         self.notes: tuple[str, ...] = ()  # what preparing the training rows had to say
         self.laws: dict[str, Law] = {}
+        self.room_mb: float | None = None  # megabytes for one training, where they are known
         self._prepared: dict[tuple[str, int], TrainData] = {}
         self._costs: Costs | None = None
 
@@ -113,6 +117,25 @@ class TrainEvaluator(Evaluator):
         return np.setdiff1d(both, held), held
 
     def run(self, task: Task, live: Live) -> Outcome:
+        rows, why, batch = self._rows(task), "needs much memory", changed(self.recipe, task.recipe).batch_size
+        while True:
+            try:
+                return self._trained(task, live, rows, [told(rows, batch, why)] if rows else [])
+            except Exception as error:
+                less = fewer(rows or batch) if out_of_memory(error) else None
+                if less is None:
+                    raise
+            gc.collect()  # what was computed until then
+            rows, why = less, "out of memory"
+
+    def _rows(self, task: Task) -> int | None:
+        """Rows at a time by what the tables of costs say; None for whole batches, also where they do not know it."""
+        if task.network != "architecture" or self.room_mb is None:
+            return None
+        cost = self.costs().of(Architecture(self.space.fingerprint, task.decisions))
+        return rows_at_a_time(self.costs(), cost, changed(self.recipe, task.recipe).batch_size, self.room_mb)
+
+    def _trained(self, task: Task, live: Live, rows: int | None, notes: list[str]) -> Outcome:
         data = taught(self._share(self.data(task.rows, task.fold), task), task.soft)
         model = self.network(task, data.sample)
         costs = self._cost_numbers(task, model)
@@ -129,12 +152,12 @@ class TrainEvaluator(Evaluator):
             checkpoint=Path(task.checkpoint) if task.checkpoint else None, save_every=task.save_every,
             deadline=None if task.seconds is None else began + task.seconds,
             places=places(model) if recipe.drop_path or recipe.auxiliary else Places(),
-            own=self.own, group=task.group,
+            own=self.own, group=task.group, rows=rows,
         )  # fmt: skip
         before = task.start if result.resumed >= task.start else 0  # epochs of former trials
-        notes = [*result.notes, *([ANEW] if before < task.start else [])]
+        notes = [*notes, *result.notes, *([ANEW] if before < task.start else [])]
         if data.x_eval is not None:
-            notes += _unsteady(model, data.x_eval[:64], live.device)
+            notes += _unsteady(model, data.x_eval[:64], live.device, rows)
         if "latency_ms" in self.beside and "latency_ms" not in costs:
             costs["latency_ms"] = measured([model], data.sample, device=live.device, seconds=TIMED)[0].ms
         numbers = {**costs, **(result.metrics if scoring else {}), "seconds": result.seconds}
@@ -231,9 +254,9 @@ def places(model: nn.Module) -> Places:
     return Places(paths, None if chain is None else chain.cells[2 * len(chain.cells) // 3])
 
 
-def _unsteady(model: nn.Module, x: torch.Tensor, device: str) -> list[str]:
+def _unsteady(model: nn.Module, x: torch.Tensor, device: str, rows: int | None) -> list[str]:
     """A network that answers differently twice in eval mode cannot be compared; say so."""
-    first, second = predict(model, x, device=device), predict(model, x, device=device)
+    first, second = (predict(model, x, device=device, batch=rows) for _ in range(2))
     if torch.equal(first, second):
         return []
     return ["the network gives different outputs for the same input in eval mode: its score is a lottery"]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from searchitect.errors import out_of_memory
 from searchitect.executors import system
 from searchitect.executors.base import Context, Failed, Finished, Function
 from searchitect.executors.wire import copied
@@ -17,7 +18,6 @@ from searchitect.executors.wire import copied
 LOG_MB = 2.0
 _LONGEST_TRACE = 20_000
 _LONGEST_LINE = 500
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "cannot allocate memory")
 
 
 class Ended(BaseException):
@@ -83,11 +83,12 @@ def _failed(error: BaseException, limits: str) -> Outcome:
 
 def is_memory(error: BaseException) -> bool:
     """Whether the error says that memory ran out, in one of the ways of Python, numpy and torch."""
-    if isinstance(error, MemoryError) or any(c.__name__ == "OutOfMemoryError" for c in type(error).__mro__):
-        return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(words in _text(error).lower() for words in _NO_MEMORY)
+    try:
+        return out_of_memory(error)
+    except Exception:  # its text cannot be read
+        return False
 
 
 def _text(error: BaseException) -> str:

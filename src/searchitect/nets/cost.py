@@ -89,6 +89,11 @@ class Costs:
             kept += numbers(part.shape)
         return Cost(part.params, part.macs, BYTES * (kept * self.batch + STATES * part.params) / 1e6)
 
+    def training_mb(self, cost: Cost, rows: int) -> float:
+        """`memory_mb` of a cost with so many rows in the network at a time instead of `batch`."""
+        fixed = BYTES * STATES * cost.params / 1e6
+        return fixed + (cost.memory_mb - fixed) * rows / self.batch
+
     def feasible(self, architecture: Architecture, objectives: Iterable[Limit] = ()) -> bool:
         """Whether the architecture fits together and keeps every limit on params, macs, memory_mb and what is predicted,
         and those that the space declares.

@@ -33,7 +33,7 @@ from searchitect.training.meters import DEFAULT, check_metrics, predict, score
 from searchitect.training.own import Own
 from searchitect.training.recipe import Recipe, make_optimizer, rate
 from searchitect.training.regular import Places, Regular
-from searchitect.training.tensors import TrainData, batch_count, batches
+from searchitect.training.tensors import TrainData, batch_count, batches, pieces
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ class _Run:
     notes: list[str] = field(default_factory=list)
     team: Team = ALONE
     forward: Any = None  # the model, as its team calls it
+    rows: int | None = None  # of a batch in the network at a time
 
 
 def fit(
@@ -114,6 +115,7 @@ def fit(
     places: Places = NOWHERE,
     own: Own = USUAL,
     group: Group | None = None,
+    rows: int | None = None,
 ) -> FitResult:
     """Train the model in place; it is left in eval mode on `device`.
 
@@ -127,11 +129,14 @@ def fit(
     is written every `save_every` epochs and after the last one; with 0 it is only read. `places` is where the recipe's
     drop path and auxiliary classifier go; `own` is the user's loss or step. `group`: see `training.distributed`.
 
+    `rows`: so many rows of a batch at most go through the network at a time, to need less memory; gradients are summed,
+    so that a step is that of the whole batch, but BatchNorm and `own` see these rows only.
+
     Raises NotFiniteError (loss, metric or weights), BuildError when the outputs do not fit the data, UsageError
     for metrics that do not fit. What the model itself raises is passed on.
     """
     run = _begin(model, data, recipe, (epochs, horizon or epochs), seed, torch.device(device), metrics, (places, own))
-    run.deadline = math.inf if deadline is None else deadline
+    run.deadline, run.rows = math.inf if deadline is None else deadline, rows
     run.should_stop = should_stop or (lambda: False)
     if checkpoint is not None and _resume(run, checkpoint) and report is not None:
         report(len(run.curve), dict(run.curve[-1]))
@@ -222,7 +227,7 @@ def _average(run: _Run, epoch: int) -> None:
     run.average.epoch(epoch, run.horizon)
     if epoch == run.horizon:
         x = run.data.x.contiguous(memory_format=torch.channels_last) if run.image_layout else run.data.x
-        run.average.finish(x, run.recipe.batch_size)
+        run.average.finish(x, min(run.recipe.batch_size, run.rows or run.recipe.batch_size))
 
 
 def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
@@ -259,9 +264,22 @@ def _batch(run: _Run, rows: Tensor, generator: torch.Generator) -> tuple[Tensor,
 
 def _step(run: _Run, x: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None) -> Tensor:
     x, y, q, weights, part = run.team.share(x, y, q, weights)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss = torch.zeros((), device=run.device)
+    for piece, share in pieces(len(x), run.rows):
+        soft, heavy = (None if one is None else one[piece] for one in (q, weights))
+        loss += _backward(run, x[piece], y[piece], soft, heavy, part * share)
+    if run.recipe.clip is not None:
+        nn.utils.clip_grad_norm_(run.regular.whole.parameters(), run.recipe.clip)
+    run.optimizer.step()
+    run.average.step()
+    return loss
+
+
+def _backward(run: _Run, x: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None, part: float) -> Tensor:
+    """Add the gradients of some rows, which are this part of the batch; the part of its loss."""
     if run.image_layout:
         x = x.contiguous(memory_format=torch.channels_last)
-    run.optimizer.zero_grad(set_to_none=True)
     with _precision(run):
         if run.own.step is not None:
             loss = run.own.step(run.forward, x, y)
@@ -270,11 +288,8 @@ def _step(run: _Run, x: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | N
             _check_outputs(outputs, len(x), run.data)
             loss = _loss(run, outputs, y, q, weights)
         total = loss + run.regular.loss(lambda more: _loss(run, more, y, q, weights))
-    torch.autograd.backward(total if run.team.size == 1 else total * (part * run.team.size))
-    if run.recipe.clip is not None:
-        nn.utils.clip_grad_norm_(run.regular.whole.parameters(), run.recipe.clip)
-    run.optimizer.step()
-    run.average.step()
+    weight = part * run.team.size
+    torch.autograd.backward(total if weight == 1 else total * weight)
     return loss.detach().float() * part
 
 
@@ -334,7 +349,7 @@ def _evaluate(run: _Run) -> dict[str, float]:
     data = run.data
     if data.x_eval is None or data.y_eval is None:
         return {}
-    outputs = predict(run.model, data.x_eval, device=run.device)
+    outputs = predict(run.model, data.x_eval, device=run.device, batch=run.rows)
     y = data.y_eval.cpu()
     names = dict.fromkeys((*run.metrics, "loss"))  # the loss is always of use: early stop, learning curves
     if data.task == "classification":

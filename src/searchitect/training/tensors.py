@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -127,3 +128,11 @@ def batch_count(n: int, size: int) -> int:
     """How many pieces `batches` gives."""
     full, rest = divmod(n, size)
     return max(1, full + (rest > 1 or (rest == 1 and full == 0)))
+
+
+def pieces(n: int, most: int | None) -> list[tuple[slice, float]]:
+    """A batch of n rows in as few pieces of at most `most` rows as it takes (None: one), each with its share of the
+    rows. They differ by one row at most and have two or more, as batch normalisation needs, where n allows it."""
+    count = 1 if most is None else max(1, min(-(-n // max(most, 2)), n // 2))
+    ends = [n * i // count for i in range(count + 1)]
+    return [(slice(a, b), 1.0 if count == 1 else (b - a) / n) for a, b in pairwise(ends)]
