@@ -134,7 +134,8 @@ def plan_finals(
     count, length = next((n for n in range(len(pool), least - 1, -1) if fits(n, epochs)), least), epochs
     if not fits(count, length):
         length = next((e for e in range(epochs - 1, 0, -1) if fits(least, e)), 1)
-        notes.append(f"short of time: finalists are trained for {length} instead of {epochs} epochs")
+        if length < epochs:
+            notes.append(f"short of time: finalists are trained for {length} instead of {epochs} epochs")
     if count < len(pool):
         notes.append(f"short of time: {count} instead of {len(pool)} finalists")
     if together.members > count - 1:

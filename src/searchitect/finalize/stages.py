@@ -132,10 +132,11 @@ def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, ranked
         seeds, share = plan.in_time(result.seconds["stage_a"], context.left(), networks, result.epochs)
         if share < 0.9:
             short = max(1, round(result.epochs * share))
-            result.notes.append(
-                f"short of time: stage A was slower than planned, so the final trainings take {short} instead of "
-                f"{result.epochs} epochs"
-            )
+            if short < result.epochs:
+                result.notes.append(
+                    f"short of time: stage A was slower than planned, so the final trainings take {short} instead of "
+                    f"{result.epochs} epochs"
+                )
             result.epochs = short
         result.winner = standing.trial
         recipe = {"recipe": dict(result.recipes["winner"])} if result.recipes.get("winner") else {}
