@@ -39,7 +39,7 @@ from searchitect.space import Architecture
 from searchitect.speed import Speed, crowded
 from searchitect.tasks import run_tasks
 from searchitect.timeplan import tuning_seconds
-from searchitect.training import predict, score
+from searchitect.training import parameters, predict, score
 from searchitect.training import prepare as tensors_of
 from searchitect.training.losses import soft_targets
 
@@ -317,7 +317,11 @@ def _trained_context(
 
     def load(network: Any, decisions: Mapping[str, Any], path: Path) -> nn.Module:
         task = Task(-1, dict(decisions), 0, 1, network)
-        return load_weights(evaluator.network(task, data.sample), path).eval()
+        model = load_weights(evaluator.network(task, data.sample), path).eval()
+        known = session.store.meta.get("baseline") or {}
+        if network == "baseline" and "drawing" not in known:  # for the report: the space cannot draw it
+            session.store.set_meta(baseline=known | {"drawing": str(model), "params": parameters(model)})
+        return model
 
     def dropouts(network: Any, decisions: Mapping[str, Any]) -> bool:
         model = evaluator.network(Task(-1, dict(decisions), 0, 1, network), data.sample)

@@ -223,3 +223,10 @@ def test_what_budgets_buy_is_said_in_words():
     text = " ".join("\n".join(phrases.plan_lines({"forecasts": [few, whole, {"seconds": 3}]})).split())
     assert "3 min: about 34 trials of 1 epoch on 50% of the rows, then 1 min 9 s for the final comparison" in text
     assert "1 h: all 16 architectures of 30 epochs, then" in text
+
+
+def test_the_plan_says_who_teaches_and_how_many_are_shipped():
+    told = "\n".join(phrases.plan_lines({"settings": {"distill": 0.5, "ensemble": 3}}))
+    assert "teacher   the best finalists together, for winner and baseline alike: 50%" in told
+    assert "ensemble  3 networks in the bundle, at about 3 times the cost of one" in told
+    assert "teacher" not in "\n".join(phrases.plan_lines({"settings": {}}))

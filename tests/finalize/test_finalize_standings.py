@@ -93,5 +93,7 @@ def test_the_interval_is_that_of_a_table_of_students_t_with_shared_rows_correcte
     expected = stats.t.interval(0.95, 2, loc=0.85, scale=stats.sem(one.validation))
     assert one.interval == pytest.approx(expected)
     assert (one.plain()["low"], one.plain()["high"]) == one.interval
+    one.share, one.held_out = True, 0.25
+    assert one.interval[1] == 1.0, "a share is at most 1"
     assert standing(1, [0.8]).interval is None
     assert standing(1, [0.8]).plain()["low"] is None

@@ -33,7 +33,7 @@ def test_both_networks_are_drawn_and_their_decisions_stand_side_by_side():
     shown = page.content(fakes.snapshot(about(), TRIALS))
     assert shown["baseline_drawing"] == CNN.draw(BASELINE)
     table = shown["decisions_table"]
-    assert [name for name, _ in table.columns] == ["Decision", "Winner", "Baseline", ""]
+    assert [name for name, _ in table.columns] == ["Decision", "Winner", "Baseline", "Difference"]
     rows = [[cell.text for cell in row] for row in table.rows]
     both = set(WINNER.decisions) | set(BASELINE.decisions)
     assert {row[0] for row in rows} == both

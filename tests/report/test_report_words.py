@@ -136,3 +136,10 @@ def test_a_changed_environment_is_told():
     (told,) = words.changes(fakes.snapshot(fakes.meta(), [], notes))
     assert told == "The environment changed at 2026-09-21 14:13 UTC: torch."
     assert words.changes(fakes.snapshot(fakes.meta())) == []
+
+
+def test_verdicts_become_sentences_of_their_own():
+    told = {"better than the baseline by 1.0 points": "The winner is better than the baseline by 1.0 points.",
+            "cannot tell: 0.1 points": "Cannot tell: 0.1 points.", "Whole already.": "Whole already.",
+            "an ensemble of 3 networks is better": "An ensemble of 3 networks is better."}  # fmt: skip
+    assert {given: words.whole_sentence(given) for given in told} == told

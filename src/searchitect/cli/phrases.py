@@ -28,6 +28,8 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         ("strategy", _strategy(mapping(plan.get("strategy")))),
         ("control", _control(plan)),
         ("tuning", _tuning(plan)),
+        ("teacher", _teacher(plan)),
+        ("ensemble", _ensemble(plan)),
         ("objectives", ", ".join(line(o, 60) for o in items(plan.get("objectives")))),
         ("baseline", _baseline(plan.get("baseline"))),
         ("limits", _limits(plan)),
@@ -96,6 +98,18 @@ def _tuning(plan: Mapping[str, Any]) -> str:
         return ""
     what = f"{tune:.0%} of the time" if tune < 1 else f"{tune:.0f} each"
     return f"recipes for the winner and for the baseline, by validation alone: {what}"
+
+
+def _teacher(plan: Mapping[str, Any]) -> str:
+    weight = mapping(plan.get("settings")).get("distill")
+    if not isinstance(weight, (int, float)):
+        return ""
+    return f"the best finalists together, for winner and baseline alike: {weight:.0%} of the loss"
+
+
+def _ensemble(plan: Mapping[str, Any]) -> str:
+    count = mapping(plan.get("settings")).get("ensemble")
+    return f"{count} networks in the bundle, at about {count} times the cost of one" * isinstance(count, int)
 
 
 def _strategy(strategy: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ that it has not just written, since opening a .pt2 can run code.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import logging
@@ -32,6 +33,7 @@ AGREE_INT8 = 0.1  # eight bits: what is lost stands in the card, more than this 
 HEADING = "## Other forms of the network"
 
 Answer = Callable[[Tensor], Tensor]
+Program = Callable[[], Any]  # the network as a graph, made when first asked for
 
 
 def write_formats(bundle: str | Path, formats: Sequence[str], space: Space | None = None) -> list[tuple[Path, float]]:
@@ -51,13 +53,14 @@ def write_formats(bundle: str | Path, formats: Sequence[str], space: Space | Non
     model = rebuild(opened, space)
     x = opened.inputs[:1].repeat_interleave(max(BATCHES), 0)
     x = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)) if x.is_floating_point() else x
+    program = functools.cache(lambda: _program(model, x))  # the same for all forms: it takes seconds
     written = []
     for name in dict.fromkeys(formats):
         place = opened.path / FILES[name]
         with tempfile.TemporaryDirectory(dir=opened.path, prefix=".format-") as folder:
             file = Path(folder) / place.name
             with _quietly():
-                answer = _MAKERS[name](model, x, file)
+                answer = _MAKERS[name](program, x, file)
             far = _distance(model, answer, x)
             if not far <= (AGREE_INT8 if name == "onnx-int8" else AGREE):
                 raise StorageError(f"{place.name} gives other outputs than the network (difference {far:.1e})")
@@ -70,7 +73,8 @@ def write_formats(bundle: str | Path, formats: Sequence[str], space: Space | Non
 def onnx_file(model: nn.Module, shape: tuple[int, ...], file: Path) -> Path:
     """A network that takes rows of this shape as an ONNX file. Raises as `write_formats`."""
     with _quietly():
-        _onnx(model.eval(), torch.zeros(2, *shape), file)
+        x = torch.zeros(2, *shape)
+        _onnx(lambda: _program(model.eval(), x), x, file)
     return file
 
 
@@ -93,18 +97,17 @@ def _program(model: nn.Module, x: Tensor) -> Any:
         raise StorageError(f"torch.export cannot follow this network: {type(error).__name__}: {first}") from error
 
 
-def _pt2(model: nn.Module, x: Tensor, file: Path) -> Answer:
-    program = _program(model, x)
-    torch.export.save(program, file)
-    answer: Answer = program.module()
+def _pt2(program: Program, _x: Tensor, file: Path) -> Answer:
+    torch.export.save(program(), file)
+    answer: Answer = program().module()
     return answer
 
 
-def _onnx(model: nn.Module, x: Tensor, file: Path) -> Answer:
+def _onnx(program: Program, x: Tensor, file: Path) -> Answer:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         _needed(package)
     try:
-        made = torch.onnx.export(_program(model, x), (x,), dynamo=True, verbose=False, input_names=["x"],
+        made = torch.onnx.export(program(), (x,), dynamo=True, verbose=False, input_names=["x"],
                                  output_names=["y"])  # fmt: skip
         assert made is not None
         made.save(file, external_data=False)
@@ -116,16 +119,16 @@ def _onnx(model: nn.Module, x: Tensor, file: Path) -> Answer:
     return _runtime(file)
 
 
-def _int8(model: nn.Module, x: Tensor, file: Path) -> Answer:
+def _int8(program: Program, x: Tensor, file: Path) -> Answer:
     whole = file.with_name("whole.onnx")
-    _onnx(model, x, whole)
+    _onnx(program, x, whole)
     quantization = importlib.import_module("onnxruntime.quantization")
     # unsigned weights: onnxruntime has no integer convolution on the CPU for signed ones
     quantization.quantize_dynamic(whole, file, weight_type=quantization.QuantType.QUInt8)
     return _runtime(file)
 
 
-_MAKERS: dict[str, Callable[[nn.Module, Tensor, Path], Answer]] = {"pt2": _pt2, "onnx": _onnx, "onnx-int8": _int8}
+_MAKERS: dict[str, Callable[[Program, Tensor, Path], Answer]] = {"pt2": _pt2, "onnx": _onnx, "onnx-int8": _int8}
 
 
 def _runtime(file: Path) -> Answer:

@@ -33,6 +33,7 @@ from searchitect.finalize.reading import compare_runs, read_test
 from searchitect.finalize.standings import Standing, cautious, ranking
 from searchitect.finalize.together import members, teach
 from searchitect.finalize.trainings import Dropped, Interrupted, architecture_of, trained, training
+from searchitect.finalize.wording import is_share
 
 
 class Contestant(NamedTuple):
@@ -113,7 +114,7 @@ def _note_score(standing: Standing, outcomes: Sequence[Outcome | str], metric: s
     if len(good) < len(outcomes):
         standing.dropped = next(outcome for outcome in outcomes if isinstance(outcome, str))
         return
-    standing.held_out = held_out
+    standing.held_out, standing.share = held_out, is_share(metric)
     standing.validation = tuple(outcome.metrics[metric] for outcome in good)
     loss = statistics.fmean(outcome.metrics.get("loss", math.inf) for outcome in good)
     standing.loss = math.inf if math.isnan(loss) else loss

@@ -24,6 +24,7 @@ class Standing:
     dropped: str = ""
     chosen: bool = False
     held_out: float = 0.0  # validation rows for one training row
+    share: bool = False  # whether the score lies between 0 and 1
 
     @property
     def mean(self) -> float | None:
@@ -33,12 +34,13 @@ class Standing:
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % of the mean, by Student's t over the parts that were held out, with the variance of Nadeau and Bengio
-        2003, as the trainings share rows; None for fewer than two."""
+        2003, as the trainings share rows; None for fewer than two. A share's ends stay within 0 and 1."""
         if len(self.validation) < 2:
             return None
         n, mean = len(self.validation), statistics.fmean(self.validation)
         half = float(stdtrit(n - 1, 0.975)) * math.sqrt((1 / n + self.held_out) * statistics.variance(self.validation))
-        return mean - half, mean + half
+        low, high = mean - half, mean + half
+        return (max(0.0, low), min(1.0, high)) if self.share else (low, high)
 
     def plain(self) -> dict[str, Any]:
         """For the study's records."""

@@ -73,7 +73,7 @@ def decision_table(winner: Mapping[str, Any], baseline: Mapping[str, Any]) -> Ta
         values = [show_value(side[name]) if name in side else "not there" for side in (winner, baseline)]
         rows.append([Cell(line(name, 80)), *map(Cell, values), Cell("" if values[0] == values[1] else "differs")])
         classes.append("same" if values[0] == values[1] else "")
-    return Table((("Decision", False), ("Winner", False), ("Baseline", False), ("", False)), rows, classes)
+    return Table((("Decision", False), ("Winner", False), ("Baseline", False), ("Difference", False)), rows, classes)
 
 
 def baseline_point(snapshot: Snapshot, curve: Progress) -> Point | None:

@@ -243,7 +243,7 @@ def finalist_table(snapshot: Snapshot, finalists: Sequence[Finalist]) -> Table |
         for f in ordered
     ]
     names = ("Trial", f"Mean {figures.name_of(metric)}", "From", "To", "Seeds")
-    columns = (*((n, True) for n in names), ("", False), ("Architecture", False))
+    columns = (*((n, True) for n in names), ("Choice", False), ("Architecture", False))
     return Table(columns, rows, ["winner" if f.chosen else "" for f in ordered], sortable=True)
 
 

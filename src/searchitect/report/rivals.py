@@ -24,6 +24,7 @@ from searchitect.report.plain import (
 )
 from searchitect.report.snapshot import Snapshot
 from searchitect.report.tables import spent
+from searchitect.report.words import whole_sentence
 
 NAMES = {"control": ("Winner", "Random search"), "untuned": ("Tuned", "Usual recipe"),
          "ensemble": ("Ensemble", "Single baseline"), "alone": ("Ensemble", "Winner alone")}  # fmt: skip
@@ -48,9 +49,7 @@ def content(snapshot: Snapshot) -> list[Rival]:
     for side in (name for name in NAMES if name in snapshot.comparisons):
         verdict = snapshot.comparisons[side]
         about = _ABOUT[side](snapshot)
-        winner = verdict.words in ("better", "worse") and side in ("control", "untuned")
-        sentence = f"The winner is {verdict.sentence}." if winner else verdict.sentence
-        sentence = sentence if sentence.endswith(".") else f"{sentence[:1].upper()}{sentence[1:]}."
+        sentence = whole_sentence(verdict.sentence)
         picture = figures.verdict_figure(verdict, NAMES[side])
         found.append(Rival(_heading(snapshot, side), tuple(s for s in (sentence, *about) if s), picture))
     if "untuned" not in snapshot.comparisons and (kept := _changed_recipe(snapshot)):

@@ -80,7 +80,7 @@ def _verdict_lead(snapshot: Snapshot) -> Lead:
         "no baseline": "Found and tested, without a baseline",
     }[verdict.words]
     tones: dict[str, Tone] = {"better": "better", "worse": "worse"}
-    sentences = [verdict.sentence] if verdict.sentence else []
+    sentences = [whole_sentence(verdict.sentence)] if verdict.sentence else []
     if not sentences:
         where = "on test data" if verdict.test_items else "by your own function"
         sentences.append(f"The winner reaches {interval(verdict.metric, verdict.winner)} {where}.")
@@ -88,6 +88,13 @@ def _verdict_lead(snapshot: Snapshot) -> Lead:
             sentences.append(f"The baseline reaches {interval(verdict.metric, verdict.baseline)}.")
             sentences.append(f"The difference is {difference(snapshot)}.")
     return Lead(tones.get(verdict.words, "unclear"), headline, tuple(sentences))
+
+
+def whole_sentence(sentence: str) -> str:
+    """A verdict's words as a sentence of their own."""
+    text = f"The winner is {sentence}" if sentence.startswith(("better", "worse")) else sentence
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith(".") else f"{text}."
 
 
 def interval(metric: str, score: Score) -> str:
