@@ -12,6 +12,7 @@ average is printed, since other load makes every figure worse.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -82,11 +83,12 @@ def overhead(trials: int) -> bool:
 
 
 def hosts() -> list[psutil.Process]:
-    """The host processes of this machine's Ray."""
+    """The host processes of our own Ray."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if " ".join(process.info["cmdline"] or ()).startswith("ray::Host"):
-            found.append(process)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if " ".join(process.cmdline()).startswith("ray::Host"):
+                found.append(process)
     return found
 
 
@@ -199,13 +201,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
     parser.add_argument("what", choices=["overhead", "chaos", "nodes", "driver"])
     parser.add_argument("--trials", type=int)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a trial, where hosts are killed")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a trial, where hosts are killed")
     given = parser.parse_args()
     print(f"load average {os.getloadavg()[0]:.2f} on {len(os.sched_getaffinity(0))} cores")
     measures = {
         "overhead": lambda: overhead(given.trials or 200), "driver": lambda: driver(given.trials or 1000),
-        "chaos": lambda: chaos(given.trials or 60, given.seconds),
-        "nodes": lambda: nodes(given.trials or 40, given.seconds),
+        "chaos": lambda: chaos(given.trials or 40, given.seconds),
+        "nodes": lambda: nodes(given.trials or 30, given.seconds),
     }  # fmt: skip
     return int(not measures[given.what]())
 

@@ -107,11 +107,28 @@ def test_a_killed_host_costs_its_task_alone(cluster, tmp_path):
         lost = found.pop(0)
         assert isinstance(lost, Failed)
         assert (lost.cause, lost.retryable) == ("killed", True)
-        assert "its host was lost" in lost.message
+        assert lost.message.endswith("was lost: its worker process has died")
         assert [type(end) for end in found.values()] == [Finished] * 5
         assert not is_alive(pid), "what it ran died with it"
         executor.submit(0, {"do": "echo", "value": 7}, attempt=2)
         assert ends(collect(executor, 30.0))[0] == Finished(0, {"got": 7})
+
+
+def test_where_hosts_die_one_stands_by(cluster):
+    with RayExecutor("local", workers=1, preload=()) as executor:
+        executor.start(perform)
+        for attempt in (1, 2):
+            executor.submit(0, {"do": "sleep", "seconds": 30.0}, attempt=attempt)
+            host_of(started(executor)).send_signal(signal.SIGKILL)
+            (lost,) = ends(collect(executor, 30.0)).values()
+            assert lost.retryable
+            executor.submit(1, {"do": "echo", "value": attempt})
+            events = collect(executor, 30.0)
+            assert ends(events)[1] == Finished(1, {"got": attempt})
+            end = time.monotonic() + 20.0
+            while attempt == 1 and not (executor._standby and executor._standby.ready) and time.monotonic() < end:
+                executor._pump(0.05)
+        assert events[0].worker == executor._standby.number, "it worked while the slot was made anew"
 
 
 def copy(payload, context):

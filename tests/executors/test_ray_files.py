@@ -1,6 +1,8 @@
 """Files of tasks on other machines: the two ends, without a cluster between them."""
 
 import os
+import subprocess
+import tempfile
 
 import pytest
 
@@ -105,6 +107,17 @@ def test_the_next_task_finds_its_own_files_alone(ends):
     send(ends, {"supernet": str(home / "checkpoints/supernet")})
     assert set(listing(mirror.folder)) == {"checkpoints/supernet/epoch-1/w"}
     assert mirror.changed(logs=True) == {}, "what was put away is not deleted at home"
+
+
+def test_mirrors_of_the_dead_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    names = f"searchitect-mirror-{gone.pid}-x", f"searchitect-mirror-{os.getpid()}-y", "searchitect-other"
+    for name in names:
+        (tmp_path / name).mkdir()
+    Mirror("/home").remove()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
 
 
 @pytest.mark.parametrize("name", ["study.db", "../outside", "/etc/passwd", "checkpoints/trial-1.state"])

@@ -10,6 +10,7 @@ from searchitect.errors import UsageError
 from searchitect.executors import make
 from searchitect.executors.ray import RayExecutor
 from searchitect.executors.ray_cluster import check_version, fitting
+from searchitect.executors.ray_slots import why_lost
 
 
 @pytest.mark.parametrize("version", ["2.52.0", "2.60.1", "3.0", "2.100.0rc1"])
@@ -60,3 +61,21 @@ def test_room_on_a_machine(resources, cpus, gpus, slots):
 def test_impossible_values_are_refused_before_anything_is_started(options, words):
     with pytest.raises(UsageError, match=words):
         RayExecutor("local", **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "The actor died unexpectedly before finishing this task.\n\tclass_name: Host\n\tid: 05\nThe actor is dead "
+            "because its worker process has died. Worker exit type: SYSTEM_ERROR",
+            "its worker process has died",
+        ),
+        ("The actor is dead because its node has died. Node Id: 1f", "its node has died"),
+        ("x" * 400, "x" * 150),
+        ("The actor is unavailable: the actor is temporarily gone.", "The actor is unavailable: the actor is "),
+    ],
+)
+def test_why_a_host_was_lost(text, words):
+    assert why_lost(RuntimeError(text)).startswith(words)
+    assert len(why_lost(RuntimeError(text))) <= 150

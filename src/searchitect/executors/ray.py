@@ -23,7 +23,7 @@ from searchitect.errors import SearchitectError, UsageError
 from searchitect.executors.base import Event, Executor, Failed, Finished, Function, Report, check_limit
 from searchitect.executors.ray_cluster import LOCAL, Cluster
 from searchitect.executors.ray_files import Depot
-from searchitect.executors.ray_slots import Heard, Making, Member, Sent, Slot, release
+from searchitect.executors.ray_slots import Heard, Making, Member, Sent, Slot, release, why_lost
 from searchitect.executors.shipping import pack_function
 from searchitect.executors.slots import Task
 from searchitect.executors.task import LOG_MB
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _TRIES = 3  # hosts of a slot, one after another, that may end before they were ready
 _LOOK = 5.0  # seconds between two looks at the machines of the cluster
 _PATIENCE = 60.0  # seconds without a host after which the log says so
+_STANDBY = 1_000_000  # number of the slot that stands by
 _ENDING = 1.5  # seconds that hosts get to end their workers by themselves
 
 
@@ -84,12 +85,13 @@ class RayExecutor(Executor):
         self._making: Making | None = None
         self._slots: list[Slot] = []
         self._idle: dict[int, Slot] = {}  # by their numbers
+        self._standby: Slot | None = None  # takes the place of a slot that is being made anew
         self._heard: Heard = queue.SimpleQueue()
         self._pending: deque[Sent] = deque()
         self._tasks: dict[int, Sent] = {}
         self._events: list[Event] = []
         self._paused = self._closed = False
-        self._failed_starts = 0
+        self._failed_starts = self._losses = 0
         self._looked = self._had_host = time.monotonic()
         self._pid = os.getpid()
         self._at_exit = _close_at_exit(self)
@@ -161,7 +163,7 @@ class RayExecutor(Executor):
     def exclusive(self) -> Iterator[None]:
         """While inside, the workers of all hosts are stopped (SIGSTOP) and their time limits wait."""
         self._paused = True
-        working = [member for slot in self._slots for member in slot.members if member.working]
+        working = [member for slot in self._all for member in slot.members if member.working]
         try:
             for member in working:
                 member.paused = False
@@ -187,14 +189,14 @@ class RayExecutor(Executor):
                 self._wind_down(grace)
         finally:
             self._closed = True
-            release(self._slots, self._heard, _ENDING)
+            release(self._all, self._heard, _ENDING)
             self._slots.clear()
             self._tasks.clear()
             self._cluster.close()
 
     def _wind_down(self, grace: float) -> None:
         end = time.monotonic() + grace
-        running = [slot.task.ticket for slot in self._slots if slot.task is not None]
+        running = [slot.task.ticket for slot in self._all if slot.task is not None]
         for ticket in running:
             self.stop(ticket)
         while any(ticket in self._tasks for ticket in running) and time.monotonic() < end:
@@ -209,12 +211,25 @@ class RayExecutor(Executor):
         while len(self._slots) > self.slots and not self._slots[-1].ready:
             release([self._slots.pop()], self._heard, 0.0)
 
+    @property
+    def _all(self) -> list[Slot]:
+        return self._slots if self._standby is None else [*self._slots, self._standby]
+
     def _hire(self, number: int) -> None:
         assert self._making is not None
-        slot = Slot(number, self._making)
-        self._slots[number : number + 1] = [slot]
+        self._slots[number : number + 1] = [self._made(number, self._making)]
+
+    def _made(self, number: int, making: Making) -> Slot:
+        slot = Slot(number, making)
         for member in slot.members:
             member.listen(self._heard, [])
+        return slot
+
+    def _hire_standby(self) -> None:
+        """Where a host has died others may. One that holds no processors waits, and works while another is made."""
+        making = self._making
+        if making is not None and making.hosts == 1 and not making.gpus:
+            self._standby = self._made(_STANDBY, making._replace(cpus=0.0))
 
     def _capacity(self) -> int:
         return self._cluster.capacity(*self._per_host) // self._hosts
@@ -243,6 +258,9 @@ class RayExecutor(Executor):
         while self._pending and self._idle:
             _, slot = self._idle.popitem()
             slot.give(self._pending.popleft(), self._depot, self._heard)
+        spare, running = self._standby, len(self._tasks) - len(self._pending)
+        if self._pending and spare is not None and spare.ready and spare.sent is None and running < self.slots:
+            spare.give(self._pending.popleft(), self._depot, self._heard)
 
     # -- news ------------------------------------------------------------------------------------------
 
@@ -273,7 +291,10 @@ class RayExecutor(Executor):
             raise
         if slot.ready and slot.sent is None:
             self._failed_starts = 0
-            self._idle[slot.number] = slot
+            if slot is not self._standby:
+                self._idle[slot.number] = slot
+            if self._losses and self._standby is None and all(one.ready for one in self._slots):
+                self._hire_standby()
         if member.working:
             member.listen(self._heard, [])
 
@@ -290,18 +311,22 @@ class RayExecutor(Executor):
 
     def _on_lost(self, slot: Slot, error: BaseException) -> None:
         """A host has died, and with it its slot: its task is lost, and there will be another in its place."""
-        why = " ".join(str(error).split())[:300]
+        why, member = why_lost(error), slot.members[0]
+        place = f"on {member.address} " if member.address else ""
         sent, slot.sent = slot.sent, None
         slot.dismiss()
         self._idle.pop(slot.number, None)
         if sent is not None:
-            self._add(sent.ending or sent.task.failed("killed", f"its host was lost: {why}", retryable=True))
+            self._add(sent.ending or sent.task.failed("killed", f"its host {place}was lost: {why}", retryable=True))
         if not slot.ready:
             self._failed_starts += 1
             if self._failed_starts >= _TRIES * self.slots:
                 self.close()
                 raise SearchitectError(f"hosts ended {self._failed_starts} times before they were ready: {why}")
-        if slot.number < self.slots:
+        self._losses += slot.ready
+        if slot is self._standby:
+            self._hire_standby()
+        elif slot.number < self.slots:
             self._hire(slot.number)
         else:
             self._slots.remove(slot)

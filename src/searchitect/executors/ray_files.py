@@ -24,6 +24,7 @@ Parcel = tuple[str, Version, Any]  # path below the folder, version, and where i
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 _LOGS = "logs/"
+_MIRROR = "searchitect-mirror-"
 _REMEMBERED = 8  # parcels whose bytes stay in the object store: a supernet is asked for again and again
 
 
@@ -98,6 +99,24 @@ def write(path: Path, data: Any, changed: int) -> None:
         raise
 
 
+def remove_orphans() -> None:
+    """Delete the mirrors of hosts that were killed on this machine."""
+    for place in Path(tempfile.gettempdir()).glob(f"{_MIRROR}*"):
+        owner = place.name.removeprefix(_MIRROR).partition("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 class Depot:
     """The driver's end. `put` stores bytes for all machines and returns how they are had."""
 
@@ -146,7 +165,8 @@ class Mirror:
 
     def __init__(self, home: str) -> None:
         self.home = home
-        self.folder = Path(tempfile.mkdtemp(prefix="searchitect-"))
+        remove_orphans()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_MIRROR}{os.getpid()}-"))
         self._known: dict[str, Version] = {}
 
     def receive(self, payload: Any, parcels: Iterable[Parcel], fetch: Callable[[Any], Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
@@ -89,7 +90,7 @@ class Slot:
         }  # fmt: skip
         actor = making.ray.remote(**options)(Host)
         if making.hosts == 1:
-            return [actor.remote(making.options, making.function)]
+            return [actor.options(scheduling_strategy="SPREAD").remote(making.options, making.function)]
         from ray.util.placement_group import placement_group
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -195,6 +196,13 @@ class Slot:
 
             with suppress(Exception):
                 remove_placement_group(self._group)
+
+
+def why_lost(error: BaseException) -> str:
+    """What became of a host, in a few words: Ray's own are long."""
+    text = " ".join(str(error).split())
+    found = re.search(r"\bbecause (.{5,150}?)(?:\.(?: |$)|: |$)", text)
+    return found[1] if found else text[:150]
 
 
 def release(slots: Iterable[Slot], heard: Heard, seconds: float) -> None:
