@@ -33,6 +33,7 @@ class Ledger:
     """The trials of one study, with what is known from them.
 
     reuse:     finds equivalents and copies their results.
+    heirs:     whether trials may begin with the weights of others.
     listen:    is told of each trial just before the strategy, also in a replay.
     files:     folder where tasks leave weights and states (`keeping`).
     trials:    by number, as stored.
@@ -52,6 +53,7 @@ class Ledger:
     files: Path | None = None
     clock: Callable[[], float] = time.monotonic
     listen: Callable[[Trial], None] = lambda _trial: None
+    heirs: bool = False
 
     def __post_init__(self) -> None:
         self.trials: dict[int, Trial] = {}
@@ -59,8 +61,8 @@ class Ledger:
         self.tally: Counter[str] = Counter()
         self.incumbent: Trial | None = None
         self.fatal: SearchitectError | None = None
-        self.exhausted = False
-        self.kept = Kept(self.files, self.objectives)
+        self.exhausted = ""
+        self.kept = Kept(self.files, self.objectives, self.heirs)
         self._began = self.clock()
         self._distinct: set[Architecture] = set()
         self._reuses = 0  # in a row

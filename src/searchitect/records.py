@@ -63,7 +63,7 @@ class Proposal(msgspec.Struct, frozen=True):
 
     `draw` counts the strategy's own proposals from 0 (-1: enqueued by the user); all its randomness is
     keyed by it. `events` is the number of stored events (asked and told) that came before.
-    `parents` are trial numbers.
+    `parents` are trial numbers. `inherits`: whether the training begins with the weights of a parent.
     """
 
     architecture: Architecture
@@ -72,6 +72,7 @@ class Proposal(msgspec.Struct, frozen=True):
     parents: tuple[int, ...] = ()
     events: int = 0
     origin: str = ""  # which move made it: "sample", "mutate", "enqueued", "promote", ...
+    inherits: bool = False
 
 
 class Measurement(msgspec.Struct, frozen=True):

@@ -37,6 +37,8 @@ class Reuse:
         architecture, fidelity = proposal.architecture, proposal.fidelity
         if fidelity.kind == "inherited":  # equal functions inherit other weights, and the supernet moves on
             return f"inherited {number}"
+        if proposal.inherits:  # what it begins with is no part of its architecture
+            return f"heir {number}"
         try:
             name = architecture.to_json() if self.exact else self.space.key(architecture)
         except ArchitectureError:

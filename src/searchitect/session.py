@@ -15,7 +15,7 @@ import msgspec
 
 from searchitect import budget
 from searchitect.evaluators import Evaluator
-from searchitect.evaluators.base import Rival, Task
+from searchitect.evaluators.base import Heir, Rival, Task
 from searchitect.executors import Executor
 from searchitect.finalizing import (
     finalists,
@@ -25,7 +25,7 @@ from searchitect.finalizing import (
 from searchitect.forecasting import buys, trial_seconds
 from searchitect.gauging import Gauge
 from searchitect.interrupts import Interrupts
-from searchitect.keeping import began, state_path, weights_path
+from searchitect.keeping import began, parent_of, state_path, weights_path
 from searchitect.leaving import leave_best_so_far
 from searchitect.ledger import Ledger
 from searchitect.limits import Limits
@@ -237,7 +237,7 @@ class Session:
         reuse = Reuse(prepared.space, described, costs=costs, exact=bool(clocked))
         ledger = Ledger(
             prepared.space, self.store, strategy, prepared.objectives, reuse, settings.seed, self.checkpoints,
-            listen=prepared.told,
+            listen=prepared.told, heirs=self.heirs,
         )  # fmt: skip
         return Loop(
             ledger, executor, partial(self._payload, ledger.trials), limits, self.observer, interrupts,
@@ -279,12 +279,27 @@ class Session:
         task = Task(
             trial.number, trial.architecture.decisions, trial.seed, fidelity.epochs, data=fidelity.data,
             save=str(weights_path(self.checkpoints, trial.number)) if evaluator.weights and not beaten else None,
-            rival=self._rival(trial, incumbent), horizon=fidelity.horizon, start=start,
+            rival=None if self.heirs else self._rival(trial, incumbent), heir=self._heir(trial, trials),
+            horizon=fidelity.horizon, start=start,
             checkpoint=None if state is None else str(state),
             save_every=1 if long else fidelity.epochs if pauses else 0,
         )  # fmt: skip
         payload: dict[str, Any] = msgspec.to_builtins(task)
         return payload
+
+    @property
+    def heirs(self) -> bool:
+        """Whether trials may begin with the weights of others: an option of some strategies."""
+        return bool(self.store.meta["strategy"]["options"].get("inherit"))
+
+    def _heir(self, trial: Trial, trials: Mapping[int, Trial]) -> Heir | None:
+        """The parent whose weights are there; the first one where there are none, so that the trial says so."""
+        if not trial.proposal.inherits:
+            return None
+        numbers = [parent_of(number, trials) for number in trial.proposal.parents]
+        with_file = [n for n in numbers if weights_path(self.checkpoints, n).exists()]
+        parent = trials[(with_file or numbers)[0]]
+        return Heir(parent.number, parent.architecture.decisions, str(weights_path(self.checkpoints, parent.number)))
 
     def _rival(self, trial: Trial, incumbent: Trial | None) -> Rival | None:
         """What a trial must beat for its weights to be worth keeping."""

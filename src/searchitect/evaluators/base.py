@@ -53,6 +53,14 @@ class Soft(msgspec.Struct, frozen=True):
     temperature: float
 
 
+class Heir(msgspec.Struct, frozen=True):
+    """Whose weights a trial begins with: the number of that trial, its decisions, and its file."""
+
+    number: int
+    decisions: dict[str, Scalar]
+    path: str
+
+
 class Task(msgspec.Struct, frozen=True):
     """One piece of work, as it crosses to a worker (through JSON).
 
@@ -72,6 +80,7 @@ class Task(msgspec.Struct, frozen=True):
     recipe:   what is trained otherwise than the evaluator's recipe says, by the recipe's names; "dropout" is the rate
               of every dropout layer that the network has (only where the training is ours).
     soft:     a teacher to learn from, or None (only for all rows, and where the training is ours).
+    heir:     the trial whose weights the network begins with (`evaluators.heirs`), or None: as drawn from the seed.
     supernet: the folder of the supernet whose weights an architecture inherits instead of being trained, or None.
     group:    rank, how many, and HOST:PORT of the first, where several processes train the network together, or None.
     """
@@ -95,6 +104,7 @@ class Task(msgspec.Struct, frozen=True):
     group: tuple[int, int, str] | None = None
     recipe: dict[str, float | str | tuple[str, ...]] = {}
     soft: Soft | None = None
+    heir: Heir | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):

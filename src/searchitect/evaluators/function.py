@@ -12,6 +12,7 @@ from torch import nn
 
 from searchitect.errors import TrialError, UsageError
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Task
+from searchitect.evaluators.heirs import begin_with
 from searchitect.evaluators.train import ANEW, TIMED, save_weights, untrained
 from searchitect.hardware import Law, attach, measured
 from searchitect.nets import Costs
@@ -101,6 +102,9 @@ class FunctionEvaluator(Evaluator):
     def run(self, task: Task, live: Live) -> Outcome:
         architecture = Architecture(self.space.fingerprint, task.decisions)
         model = untrained(self.space, task, self.sample, self.outputs, self.baseline)
+        heir, notes = task.heir, tuple[str, ...]()
+        if heir is not None:
+            notes = (begin_with(model, heir, self.space, self.sample, self.outputs),)
         trial = LiveTrial(task, live, architecture, derive(task.seed, "training"))
         began = time.monotonic()
         with seeded_torch(trial.seed):
@@ -114,7 +118,7 @@ class FunctionEvaluator(Evaluator):
         if task.save and (task.rival is None or task.rival.beaten(task.number, numbers)):
             save_weights(model, Path(task.save))
         epochs = task.epochs - trial.start or len(trial.curve)
-        notes = (ANEW,) if trial.start < task.start else ()
+        notes = (*notes, *([ANEW] if trial.start < task.start else []))
         return Outcome(numbers, seconds, epochs, tuple(trial.curve), live.device, notes, live.should_stop())
 
     def take(self, laws: Mapping[str, Law]) -> None:

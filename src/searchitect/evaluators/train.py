@@ -21,6 +21,7 @@ from torch import nn
 
 from searchitect.errors import BuildError, UsageError, out_of_memory
 from searchitect.evaluators.base import Evaluator, Live, Outcome, Soft, Task
+from searchitect.evaluators.heirs import begin_with
 from searchitect.evaluators.memory import fewer, rows_at_a_time, told
 from searchitect.hardware import Law, attach, measured
 from searchitect.nets import Costs, build
@@ -140,6 +141,8 @@ class TrainEvaluator(Evaluator):
         model = self.network(task, data.sample)
         costs = self._cost_numbers(task, model)
         began = time.monotonic()
+        if task.heir is not None:
+            notes = [*notes, begin_with(model, task.heir, self.space, data.sample, self.raw.outputs, data.x)]
         scoring = data.x_eval is not None
         recipe = changed(self.recipe, task.recipe)
         recipe = recipe if scoring else msgspec.structs.replace(recipe, early_stop=None)

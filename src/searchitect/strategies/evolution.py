@@ -26,10 +26,14 @@ class RegularizedEvolution(Strategy):
     (7) the paper has no crossover. Cost per ask: O(sample), about 15 µs.
 
     Options: `population` = how many live, `sample` = how many fight in a tournament, `crossover` = share of the
-    children that take each decision from one of two winners (and are mutated where they equal one of them).
+    children that take each decision from one of two winners (and are mutated where they equal one of them), `inherit` =
+    whether children begin with their parent's weights (`nets.morph`); a child is then never taken for an equivalent.
     """
 
-    def __init__(self, setting: Setting, population: int = 10, sample: int = 3, crossover: float = 0.0) -> None:
+    def __init__(
+        self, setting: Setting, population: int = 10, sample: int = 3, crossover: float = 0.0,
+        inherit: bool = False,
+    ) -> None:  # fmt: skip
         if population < 1 or not 1 <= sample <= population:
             raise UsageError(f"evolution needs 1 <= sample <= population, got sample={sample}, population={population}")
         if not 0.0 <= crossover <= 1.0:
@@ -38,6 +42,7 @@ class RegularizedEvolution(Strategy):
         self.population = population
         self.sample = sample
         self.crossover = crossover
+        self.inherit = inherit
         self.living: deque[Member] = deque(maxlen=population)
         self.begin = max(population, len(setting.start))
         self.draws = 0
@@ -57,7 +62,7 @@ class RegularizedEvolution(Strategy):
             child = first_feasible(setting, lambda attempt: self._child(parents, source, attempt))
             numbers = tuple(dict.fromkeys(parent.number for parent in parents))
             origin = "cross" if crossed else "mutate"
-            proposal = Proposal(child, setting.fidelity, self.draws, numbers, self.events, origin)
+            proposal = Proposal(child, setting.fidelity, self.draws, numbers, self.events, origin, self.inherit)
         self.draws += 1
         self.events += 1
         return proposal

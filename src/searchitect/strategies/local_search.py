@@ -30,13 +30,14 @@ class LocalSearch(Strategy):
 
     Options: `move` = "first" (to the first better neighbour) or "best" (to the best one, after all of them);
     `restart` = "random", or "perturb": `kick` mutations of the best trial (by the first goal); `distinct` = what is
-    never proposed twice: "equivalent", "identical" or "off". Where nothing new is left, the search is exhausted.
+    never proposed twice: "equivalent", "identical" or "off"; `inherit` = whether what has a parent begins with its
+    weights (`nets.morph`). Where nothing new is left, the search is exhausted.
     """
 
     def __init__(
         self, setting: Setting, move: Literal["first", "best"] = "first",
         restart: Literal["random", "perturb"] = "random", kick: int = 3,
-        distinct: Sameness | Literal["off"] = "equivalent",
+        distinct: Sameness | Literal["off"] = "equivalent", inherit: bool = False,
     ) -> None:  # fmt: skip
         if move not in ("first", "best") or restart not in ("random", "perturb") or kick < 1:
             raise UsageError(
@@ -47,6 +48,7 @@ class LocalSearch(Strategy):
         self.first = move == "first"
         self.perturb = restart == "perturb"
         self.kick = kick
+        self.inherit = inherit
         self.seen = None if distinct == "off" else Seen(setting.space, distinct)
         self.known: dict[object, Member] = {}
         self.climbs: list[Climb] = []
@@ -69,7 +71,8 @@ class LocalSearch(Strategy):
         step.climb.out += 1
         self.home[self.draws] = step.climb, step.name
         proposal = Proposal(
-            step.architecture, self.setting.fidelity, self.draws, step.parents, self.events, step.origin
+            step.architecture, self.setting.fidelity, self.draws, step.parents, self.events, step.origin,
+            self.inherit and bool(step.parents),
         )  # fmt: skip
         self.draws += 1
         self.events += 1
