@@ -15,6 +15,7 @@ class Machine:
     def __init__(self, slots=2, slower=lambda now: 1.0, cost=lambda task: 1.0, fails=()):
         self.slots, self.slower, self.cost, self.fails = slots, slower, cost, set(fails)
         self.now, self.queue, self.running, self.stopped = 0.0, [], {}, []
+        self.rows = []  # (seed, part of the rows)
         self.run = []  # (seed, number, epochs asked for, epochs done)
 
     def clock(self):
@@ -28,7 +29,7 @@ class Machine:
             ticket, task = self.queue.pop(0)
             end, done, limit = self.now, 0, self.now + (task["seconds"] or 1e9)
             for _ in range(task["epochs"]):
-                took = self.cost(task) * self.slower(end)
+                took = self.cost(task) * self.slower(end) * task["data"]
                 if done and end + took > limit:
                     break
                 end, done = end + took, done + 1
@@ -41,6 +42,7 @@ class Machine:
         ticket = min(self.running, key=lambda t: self.running[t][0])
         self.now, task, done = self.running.pop(ticket)
         self.run.append((task["seed"], task["number"], task["epochs"], done))
+        self.rows.append((task["seed"], task["data"]))
         if task["number"] in self.fails:
             return [Failed(ticket, "user code", "it broke")]
         stopped = done < task["epochs"]
@@ -119,10 +121,20 @@ def test_failures_teach_nothing_and_stop_nothing():
     assert set(pace.shortened) == {2, 3} or set(pace.shortened) == {2, 1}, "by what was expected"
 
 
-def test_one_epoch_is_always_left():
+def test_one_epoch_over_some_rows_is_always_left():
     machine = Machine(slower=lambda now: 100.0)
     played(machine, batch(rounds=2), end=1.0, slack=1.0, expected=1.0)
     assert all(epochs >= 1 and done >= 1 for *_, epochs, done in machine.run)
+
+
+def test_where_an_epoch_is_too_long_all_of_a_round_get_the_same_part_of_the_rows():
+    machine = Machine(cost=lambda task: 10.0)
+    pace = played(machine, batch(networks=2, epochs=1), end=18.0, slack=1.0, expected=10.0)
+    assert machine.now <= 19.0
+    parts = {seed: {data for s, data in machine.rows if s == seed} for seed in range(3)}
+    assert parts == {0: {0.6}, 1: {0.6}, 2: {0.6}}
+    assert pace.shortened == [0.6, 0.6, 0.6]
+    assert pace.took[("architecture", 0)] == pytest.approx(10.0), "of an epoch on all rows"
 
 
 def test_tasks_wait_for_a_worker_and_those_that_wait_are_not_begun_after_an_interruption():
@@ -217,6 +229,14 @@ def test_time_for_tuning_and_for_a_teacher_is_left_alone():
     machine = Machine()
     plan = finals(teacher_seconds=10.0)
     paces = Paces(plan, lambda: 200.0, 2, machine.clock, tuning=100.0)
-    assert paces.of(batch()).end == pytest.approx(60.0)
-    assert paces.of(last(rounds=(5,))).end == pytest.approx(200 * 10 / 40), "the teacher, before stage B"
-    assert paces.of(last()).end == pytest.approx(200.0)
+    planned = [(p.end, p.after) for p in (paces.of(batch()), paces.of(last(rounds=(5,))), paces.of(last()))]
+    assert planned == [(100.0, 40.0), (200.0, 30.0), (200.0, 0.0)], "stage A, the teacher, stage B"
+
+
+def test_what_stage_a_lacks_is_taken_from_both_stages_alike():
+    """Stage A alone would have to make do with a tenth of its last rounds; together they get about half of all."""
+    machine = Machine(slower=lambda now: 2.0)
+    all_played(machine, 90.0)
+    shares = {seed: epochs for seed, _, epochs, _ in machine.run}
+    assert 3 <= shares[1] <= 5
+    assert abs(shares[2] - shares[10]) <= 1

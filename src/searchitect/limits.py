@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from searchitect.records import Failure, Trial
 
 PRIOR = 6  # trials
+LATEST = 8  # trials
 ALIKE = 3  # so many first trials failing in one way stop the study
 
 
@@ -52,23 +53,26 @@ def _signature(failure: Failure) -> tuple[str, str]:
     return failure.cause.value, last or failure.message
 
 
-def usual_seconds(durations: Sequence[float], expected: float | None) -> float:
-    """Seconds of a trial to come: the median of those so far or, where something was `expected`, their mean together
-    with that, which counts as much as `PRIOR` trials: the first two are few, and one is the hand-made network."""
+def usual_seconds(durations: Sequence[float], expected: float | None, *, latest: bool = False) -> float:
+    """Seconds of a trial to come: the mean of the latest few (a search may come to prefer dear networks), or of those
+    so far together with what was `expected`, which counts as much as `PRIOR` trials: the first two are few, and one is
+    the hand-made network; else their median."""
+    if latest:
+        return statistics.fmean(list(durations)[-LATEST:])
     if expected is None:
         return statistics.median(durations)
     return (PRIOR * expected + sum(durations)) / (PRIOR + len(durations))
 
 
 def forecast(
-    usual: float, workers: int, measured: int, trials_left: int | None, left: float | None, reserve: float
+    usual: float, workers: int, measured: float, trials_left: int | None, left: float | None, reserve: float
 ) -> dict[str, Any]:
     """What the rest of a search buys, by the `usual` seconds of a trial. `left`: seconds until it ends, None for a
     search that ends after so many trials; `reserve`: seconds kept for the final comparison."""
-    more = trials_left or 0 if left is None else int(left * workers / max(usual, 1e-3))
+    more = trials_left or 0 if left is None else left * workers / max(usual, 1e-3)
     return {
         "seconds_per_trial": usual,
-        "trials": measured + more,
+        "trials": round(measured + more) if left is not None else int(measured) + int(more),
         "finalize_seconds": reserve or None,
         "seconds_left": None if left is None else left + reserve,
     }

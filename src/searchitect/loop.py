@@ -57,6 +57,7 @@ class Loop:
         self.durations: deque[float] = deque(maxlen=64)  # of finished trials, as the driver saw them
         self.announcer = Announcer(self.observer)
         self.forecast_given = False
+        self.half: float | None = None  # seconds of the search that are left when the forecast is given again
 
     # -- the loop ------------------------------------------------------------------------------------
 
@@ -267,9 +268,13 @@ class Loop:
             "search", tally["done"], tally["failed"], tally["reused"], len(self.flying), self.ledger.incumbent,
             now - self.began, left, trials_left,
         ))  # fmt: skip
-        if not self.forecast_given and len(self.durations) >= 2:
+        half = left is not None and self.half is not None and left <= self.half
+        if len(self.durations) >= 2 and (not self.forecast_given or half):
+            expected = None if self.forecast_given else self.limits.usual
+            usual = usual_seconds(self.durations, expected, latest=self.forecast_given)
+            self.half = left / 2 if left is not None and not self.forecast_given else None
             self.forecast_given = True
-            usual = usual_seconds(self.durations, self.limits.usual)
-            facts = forecast(usual, self.executor.slots, self.ledger.measured, trials_left, left, self.limits.reserve)
+            measured = self.ledger.measured + len(self.flying) / 2  # those that run are half done
+            facts = forecast(usual, self.executor.slots, measured, trials_left, left, self.limits.reserve)
             self.store.note("forecast", facts)
             self.announcer.forecast(facts)

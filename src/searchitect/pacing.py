@@ -16,7 +16,7 @@ import msgspec
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.finalize.planning import FinalPlan, makespan
 
-SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # of the planned epochs; one epoch at least
+SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # of the planned epochs
 LATE = 1.03  # a batch that would take so many times what is left is not shortened yet
 ONE_EPOCH = 1.5  # times what an epoch took so far: there is always time for that
 
@@ -24,6 +24,7 @@ ONE_EPOCH = 1.5  # times what an epoch took so far: there is always time for tha
 class Pace:
     """The epochs of tasks that are to end at `end` (of `clock`) on so many workers.
 
+    after: seconds that what comes behind them takes at the planned speed; it is shortened by the same share.
     slack: seconds after `end` when every training has to stop. expected: seconds of an epoch, until one was measured.
     `took` has the seconds of an epoch of each network, the last time; `shortened` the epochs of each round that got
     fewer than planned; `cut` counts trainings that met their limit.
@@ -31,14 +32,14 @@ class Pace:
 
     def __init__(
         self, tasks: Sequence[Task], end: float, workers: int, clock: Callable[[], float], *, slack: float = 0.0,
-        expected: float = 0.0,
+        expected: float = 0.0, after: float = 0.0,
     ) -> None:  # fmt: skip
         self.tasks, self.end, self.workers, self.clock = tasks, end, workers, clock
-        self.slack, self.expected = slack, expected
-        self.shortened: list[int] = []
+        self.slack, self.expected, self.after = slack, expected, after
+        self.shortened: list[float] = []
         self.cut = 0
         self._share: dict[int, float] = {}  # of the planned epochs, by the seed of the round
-        self._running: dict[int, tuple[float, int]] = {}  # since when, and for how many epochs
+        self._running: dict[int, tuple[float, int, float]] = {}  # since when, for how many epochs of which part of rows
         self.took: dict[Hashable, float] = {}
 
     def knows(self, took: Mapping[Hashable, float]) -> None:
@@ -50,30 +51,48 @@ class Pace:
         task, now = self.tasks[i], self.clock()
         if task.seed not in self._share:
             self._share[task.seed] = self._affordable(i, now)
-            if self._share[task.seed] < 1.0 and task.epochs > 1:
-                self.shortened.append(self._epochs(task))
-        epochs, each = self._epochs(task), self._each(task)
-        self._running[i] = now, epochs
-        limit = max(self.end + self.slack - now, ONE_EPOCH * each)
-        return msgspec.structs.replace(task, epochs=epochs, seconds=limit if each > 0 else None)
+            if self._share[task.seed] < 1.0:
+                epochs, data = self._length(task)
+                self.shortened.append(epochs if data == 1.0 else data)
+        (epochs, data), each = self._length(task), self._each(task)
+        self._running[i] = now, epochs, data
+        limit = max(self.end + self.slack - self.after / 2 - now, ONE_EPOCH * data * each)
+        return msgspec.structs.replace(
+            task, epochs=epochs, data=data * task.data, seconds=limit if each > 0 else None
+        )  # fmt: skip
 
     def ended(self, i: int, outcome: object) -> None:
         """Learn from what a training took, by the clock: building, waiting and saving are part of it."""
-        begun, epochs = self._running.pop(i)
-        if isinstance(outcome, Outcome) and outcome.epochs:
-            self.took[_network(self.tasks[i])] = (self.clock() - begun) / outcome.epochs
+        begun, epochs, data = self._running.pop(i)
+        if isinstance(outcome, Outcome):
+            if outcome.epochs:
+                self.took[_network(self.tasks[i])] = (self.clock() - begun) / (outcome.epochs * data)
             self.cut += outcome.stopped and outcome.epochs < epochs
 
-    def _epochs(self, task: Task) -> int:
-        return max(1, round(task.epochs * self._share[task.seed]))
+    def _length(self, task: Task) -> tuple[int, float]:
+        """Epochs, and what part of the rows: what cannot have one epoch has one over fewer rows."""
+        wanted = task.epochs * self._share[task.seed]
+        return (max(1, round(wanted)), 1.0) if wanted >= 1 else (1, wanted)
 
     def _affordable(self, i: int, now: float) -> float:
         """The share of their epochs that the trainings from i on can have."""
-        begun = [max(0.0, self._each(self.tasks[k]) * n - (now - since)) for k, (since, n) in self._running.items()]
+        begun = [
+            max(0.0, self._each(self.tasks[k]) * epochs * data - (now - since))
+            for k, (since, epochs, data) in self._running.items()
+        ]
         coming = [self._each(task) * task.epochs for task in self.tasks[i:]]
-        left = LATE * (self.end - now)
-        fitting = (share for share in SHARES if makespan([*begun, *(share * s for s in coming)], self.workers) <= left)
-        return next(fitting, SHARES[-1])
+        left, after = LATE * (self.end - now), self.after * self._slower()
+
+        def takes(share: float) -> float:
+            return makespan([*begun, *(share * seconds for seconds in coming)], self.workers) + share * after
+
+        return next((share for share in SHARES if takes(share) <= left), SHARES[-1])
+
+    def _slower(self) -> float:
+        """How many times longer an epoch takes than expected; never less than once."""
+        if not self.took or self.expected <= 0:
+            return 1.0
+        return max(1.0, statistics.fmean(self.took.values()) / self.expected)
 
     def _each(self, task: Task) -> float:
         """Seconds of an epoch of this network, or of the others as far as they are known."""
@@ -120,12 +139,13 @@ class Paces:
         rows = self.more_rows if at else 1.0
         rest = sum(coming[at:])
         left = self.left() - (0.0 if at else self.tuning)
-        own = left * coming[at] / rest if rest > 0 else left
+        after = rest - coming[at]
         epochs, more = sum(task.epochs for task in tasks), 1.0
         if at == 2:  # more seeds than planned
             more = len({task.seed for task in tasks}) / len(self.plan.stage_b_seeds)
         expected = coming[at] * more * self.workers / max(epochs, 1)
-        pace = Pace(tasks, self.clock() + own, self.workers, self.clock, slack=self.slack, expected=expected)
+        end = self.clock() + left
+        pace = Pace(tasks, end, self.workers, self.clock, slack=self.slack, expected=expected, after=after)
         pace.knows({network: each * rows for network, each in self._learned.items()})
         return pace
 
@@ -135,11 +155,13 @@ class Paces:
             self._learned = dict(pace.took)
         stage = "stage A" if pace.tasks[0].rows == "train" else "the final trainings"
         if pace.shortened:
-            counts = ", ".join(str(n) for n in pace.shortened)
+            counts = ", ".join(f"{n:.1g}" if n < 1 else f"{n:.0f}" for n in pace.shortened)
             planned = max(task.epochs for task in pace.tasks)
             self.notes.append(
                 f"short of time: {stage} turned out slower than planned; {len(pace.shortened)} of "
                 f"{len({task.seed for task in pace.tasks})} rounds took {counts} instead of {planned} epochs"
+                + " (below one: a part of the rows)"
+                * (min(pace.shortened) < 1)
             )
         if pace.cut:
             self.notes.append(f"short of time: {pace.cut} trainings of {stage} were ended before their last epoch")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from searchitect.records import Trial
 
 LATEST = 6  # trials by which the machine's speed is judged
-MOST_CROWDED = 3.0
+MOST_CROWDED = 2.0
 NOTICEABLE = 1.1  # below, it is not said to have changed
 
 
@@ -61,7 +61,8 @@ def crowded(workers: int) -> float:
     """How many times longer one process takes beside what else this machine does, by the load of the last minute.
 
     Our own `workers` are part of that load, and idle when bundle and report are written: `load - workers` others and
-    this process share the cores. 1 where there is room, or where the load is not told (Windows); 3 at most.
+    this process share the cores. 1 where there is room, or where the load is not told (Windows); 2 at most: other work
+    may end, or give way to ours.
     """
     try:
         load = os.getloadavg()[0]

@@ -219,3 +219,15 @@ def test_superiority_is_as_frequent_as_it_says():
         inside = (said >= low) & (said < high)
         error = 3 * np.sqrt(0.25 / inside.sum())
         assert abs(said[inside].mean() - came[inside].mean()) < 0.03 + error, (low, inside.sum())
+
+
+def test_uneven_groups_are_worth_fewer():
+    assert by_groups(np.repeat(np.arange(8), 5)).df == 7
+    assert by_groups(np.array([0] * 8 + [1] * 2 + [2] * 2)).df == pytest.approx(144 / 72 - 1)
+    assert by_groups(np.array([0] * 99 + [1])).df == 1, "never less than one"
+    groups = np.repeat(np.arange(4), [30, 5, 5, 5])
+    d = rng(30).normal(size=45)
+    found = intervals.paired(np.tile(d, (3, 1)), np.zeros((3, 45)), blocks=by_groups(groups))
+    df = 45**2 / (30**2 + 3 * 25) - 1
+    half = stats.t.ppf(0.975, df) * np.sqrt(pseudo_values(d, by_groups(groups)).var(ddof=1) / 4)
+    assert (found.high - found.low) / 2 == pytest.approx(half)

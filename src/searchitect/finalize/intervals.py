@@ -72,16 +72,16 @@ def paired(winner: np.ndarray, baseline: np.ndarray, level: float = 0.95, blocks
     floor = 2 / items**2 if is_binary(winner) and is_binary(baseline) else 0.0
     if blocks is not None and blocks.count == 1:
         return _nothing_known(d.mean(-1), np.full(d.shape[:-1], np.inf))
-    units = items
+    units, df = items, float(items - 1)
     if blocks is not None:
-        d, units = pseudo_values(d, blocks), blocks.count
+        d, units, df = pseudo_values(d, blocks), blocks.count, blocks.df
     sides = side(winner, blocks), side(baseline, blocks)
-    return difference(*sides, d.var(-1, ddof=1) / units, units, level, floor)
+    return difference(*sides, d.var(-1, ddof=1) / units, df, level, floor)
 
 
-def difference(w: Side, b: Side, spread: np.ndarray, items: int, level: float, floor: float = 0.0) -> Interval:
-    """The same from parts: `spread` (...) is the variance of the mean difference over items, the rest
-    included; infinite where nothing is known of items."""
+def difference(w: Side, b: Side, spread: np.ndarray, df: float, level: float, floor: float = 0.0) -> Interval:
+    """The same from parts: `spread` (...) is the variance of the mean difference over items, the rest included,
+    with its degrees of freedom; infinite where nothing is known of items."""
     value = w.scores.mean(-1) - b.scores.mean(-1)
     item_part = np.maximum(np.maximum(spread - w.rest - b.rest, 0.0), floor)
     n_w, n_b = w.scores.shape[-1], b.scores.shape[-1]
@@ -93,14 +93,14 @@ def difference(w: Side, b: Side, spread: np.ndarray, items: int, level: float, f
         known, n = (w, n_w) if n_w > 1 else (b, n_b)
         sides = [(known.scores.var(-1, ddof=1), known.rest, n, 1 / n_w + 1 / n_b, 2)]
     parts = [(variance * share, n - 1) for variance, _, n, share, _ in sides]
-    found = _interval(value, parts, item_part, items, level)
+    found = _interval(value, parts, item_part, df, level)
     anew = [
-        (part + trainings * np.maximum(variance - n * rest, 0.0), df)
-        for (part, df), (variance, rest, n, _, trainings) in zip(parts, sides, strict=True)
+        (part + trainings * np.maximum(variance - n * rest, 0.0), own)
+        for (part, own), (variance, rest, n, _, trainings) in zip(parts, sides, strict=True)
     ]
-    total, df = _mixed(anew, item_part, items)
+    total, mixed = _mixed(anew, item_part, df)
     z = np.divide(value, np.sqrt(total), out=np.where(value > 0, np.inf, -np.inf), where=total > 0)
-    return found._replace(superiority=np.where(value == 0, 0.5, stdtr(df, z)))
+    return found._replace(superiority=np.where(value == 0, 0.5, stdtr(mixed, z)))
 
 
 def _nothing_known(value: np.ndarray, items: np.ndarray) -> Interval:
@@ -109,20 +109,20 @@ def _nothing_known(value: np.ndarray, items: np.ndarray) -> Interval:
 
 
 def _interval(
-    value: np.ndarray, seed_parts: list[tuple[np.ndarray, int]], item_part: np.ndarray, items: int, level: float
+    value: np.ndarray, seed_parts: list[tuple[np.ndarray, int]], item_part: np.ndarray, item_df: float, level: float
 ) -> Interval:
-    total, df = _mixed(seed_parts, item_part, items)
+    total, df = _mixed(seed_parts, item_part, item_df)
     half = stdtrit(df, (1 + level) / 2) * np.sqrt(total)
     seeds = sum((part for part, _ in seed_parts), np.zeros_like(value))
     return Interval(value, value - half, value + half, seeds, item_part, df)
 
 
 def _mixed(
-    seed_parts: list[tuple[np.ndarray, int]], item_part: np.ndarray, items: int
+    seed_parts: list[tuple[np.ndarray, int]], item_part: np.ndarray, item_df: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """A sum of variances, and its degrees of freedom by Satterthwaite."""
     total = sum((part for part, _ in seed_parts), item_part)
-    below = sum((part**2 / df for part, df in seed_parts), item_part**2 / (items - 1))
+    below = sum((part**2 / df for part, df in seed_parts), item_part**2 / item_df)
     return total, np.divide(total**2, below, out=np.full_like(total, np.inf), where=below > 0)
 
 
@@ -141,11 +141,12 @@ def side(values: np.ndarray, blocks: Blocks | None = None) -> Side:
     return Side(scores, rest / (seeds * items))
 
 
-def single(one: Side, spread: np.ndarray, items: int, level: float) -> Interval:
-    """The interval of one side's mean; `spread` is the variance of that mean over items, the rest included."""
+def single(one: Side, spread: np.ndarray, df: float, level: float) -> Interval:
+    """The interval of one side's mean; `spread` is the variance of that mean over items, the rest included, with its
+    degrees of freedom."""
     n = one.scores.shape[-1]
     parts = [(one.scores.var(-1, ddof=1) / n, n - 1)] if n > 1 else []
-    return _interval(one.scores.mean(-1), parts, np.maximum(spread - one.rest, 0.0), items, level)
+    return _interval(one.scores.mean(-1), parts, np.maximum(spread - one.rest, 0.0), df, level)
 
 
 def is_binary(values: np.ndarray) -> bool:

@@ -101,15 +101,15 @@ def compare_scores(
     known = None if blocks is None or blocks.count == 1 else blocks
     resampled = _resample(runs, y, score, seed, metric, known)  # (resamples, S + S2)
     cut, n = len(sides[0]), len(y)
-    units = n if known is None else known.count
-    w, own_w = _resampled(full[:cut], resampled[:, :cut], units, level)
+    df = n - 1.0 if known is None else known.df
+    w, own_w = _resampled(full[:cut], resampled[:, :cut], df, level)
     if not sides[1]:
         method = f"items{_block_method(blocks)} by bootstrap, {_seed_method(cut, None)}"
         return _verdict((own_w, None), None, metric, direction, n, method, level, (rival, blocks))
-    b, own_b = _resampled(full[cut:], resampled[:, cut:], units, level)
+    b, own_b = _resampled(full[cut:], resampled[:, cut:], df, level)
     spread = (resampled[:, :cut].mean(1) - resampled[:, cut:].mean(1)).var(ddof=1)
     unknown = np.full_like(spread, np.inf)  # all items are of one block
-    found = intervals.difference(w, b, spread if known is blocks else unknown, units, level)
+    found = intervals.difference(w, b, spread if known is blocks else unknown, df, level)
     method = f"items{_block_method(blocks)} by paired bootstrap, {_seed_method(cut, len(sides[1]))}"
     return _verdict((own_w, own_b), found, metric, direction, n, method, level, (rival, blocks))
 
@@ -131,8 +131,8 @@ def compare_seeds(
         sides.append(_one_a_seed("baseline", metric, baseline))
     none = np.zeros(())  # no items are seen, so there is no item part; their number below counts for nothing
     parts = [Side(values, none) for values in sides]
-    own = [_score_of(intervals.single(part, none, 2, level), part.scores) for part in parts]
-    found = intervals.difference(parts[0], parts[1], none, 2, level) if baseline is not None else None
+    own = [_score_of(intervals.single(part, none, 1.0, level), part.scores) for part in parts]
+    found = intervals.difference(parts[0], parts[1], none, 1.0, level) if baseline is not None else None
     seeds = [len(values) for values in sides]
     name, counts = "Welch" if found else "Student", " against ".join(map(str, seeds))
     method = f"measured by your own function; {name}'s t over {counts} seeds"
@@ -167,13 +167,13 @@ def _one_a_seed(name: str, metric: str, given: Sequence[float]) -> np.ndarray:
     return values
 
 
-def _resampled(full: np.ndarray, resampled: np.ndarray, items: int, level: float) -> tuple[Side, Score]:
+def _resampled(full: np.ndarray, resampled: np.ndarray, df: float, level: float) -> tuple[Side, Score]:
     """One network's parts and own interval, from its scores (S,) on all items and (resamples, S) on resamples."""
     seeds = len(full)
     around = resampled - resampled.mean(1, keepdims=True)
     rest = around.var(0, ddof=1).sum() / (seeds - 1) / seeds if seeds > 1 else np.zeros(())
     one = Side(full, rest)
-    return one, _score_of(intervals.single(one, resampled.mean(1).var(ddof=1), items, level), full)
+    return one, _score_of(intervals.single(one, resampled.mean(1).var(ddof=1), df, level), full)
 
 
 def _resample(
@@ -205,11 +205,11 @@ def _own_score(values: np.ndarray, level: float, blocks: Blocks | None) -> Score
     """One network's mean and interval; a single block of items says no more than its items do."""
     blocks = None if blocks is not None and blocks.count == 1 else blocks
     one, means = intervals.side(values, blocks), values.mean(-2)
-    units = values.shape[-1]
+    units, item_df = values.shape[-1], values.shape[-1] - 1.0
     if blocks is not None:
-        means, units = pseudo_values(means, blocks), blocks.count
+        means, units, item_df = pseudo_values(means, blocks), blocks.count, blocks.df
     spread = means.var(-1, ddof=1) / units
-    found = intervals.single(one, spread, units, level)
+    found = intervals.single(one, spread, item_df, level)
     if not intervals.is_binary(values):
         return _score_of(found, one.scores)
     # A share: Wilson's interval for the items, which stays within 0 and 1 and is not empty at either end, widened on
@@ -218,7 +218,7 @@ def _own_score(values: np.ndarray, level: float, blocks: Blocks | None) -> Score
     p = float(found.value)
     items, z2 = float(values.shape[-1]), float(ndtri((1 + level) / 2)) ** 2
     if blocks is not None:
-        z2 = float(stdtrit(units - 1, (1 + level) / 2)) ** 2
+        z2 = float(stdtrit(item_df, (1 + level) / 2)) ** 2
         items = min(items, p * (1 - p) / float(spread)) if spread > 0 else items
     centre = (p + z2 / (2 * items)) / (1 + z2 / items)
     half = np.sqrt(z2 * (p * (1 - p) / items + z2 / (4 * items * items))) / (1 + z2 / items)
