@@ -41,7 +41,7 @@ class Ledger:
     tally:     how many are "done", "failed", "pruned" and "reused".
     incumbent: the best so far.
     fatal:     an error that ends the study. It is raised (`raise_if_fatal`) once what came before it is on disk.
-    exhausted: whether the last `next` found that nothing is left to try.
+    exhausted: why nothing is left to try, as the last `next` found; "" while there may be more.
     """
 
     space: Space
@@ -113,14 +113,16 @@ class Ledger:
     def next(self, running: bool) -> Trial | None:
         """The next trial: one that is queued already, else what the strategy proposes.
 
-        None when there is none now; then `exhausted` says whether more may come. running: whether results are awaited.
+        None when there is none now; then `exhausted` says why, unless more may come. running: whether results are awaited.
         """
-        self.exhausted = False
+        self.exhausted = ""
         if self.ready:
             return self.ready.popleft()
-        all_tried = not self.space.size.continuous and len(self._distinct) >= self.space.size.finite
-        if all_tried or self._reuses >= REUSES:
-            self.exhausted = True
+        if not self.space.size.continuous and len(self._distinct) >= self.space.size.finite:
+            self.exhausted = "every architecture of the space has been tried"
+        elif self._reuses >= REUSES:
+            self.exhausted = f"the last {REUSES:,} proposals were equivalents of what had been tried"
+        if self.exhausted:
             return None
         try:
             proposal = ask(self.strategy)
@@ -129,7 +131,7 @@ class Ledger:
             dry = asked and isinstance(error, SpaceError)
             if not dry:
                 self.fail(error)
-            self.exhausted = not (dry and running)  # what runs may bring promotions
+            self.exhausted = "" if dry and running else str(error)  # what runs may bring promotions
             return None
         return self._queued(proposal)
 

@@ -33,6 +33,7 @@ class Loop:
 
     payload:   makes the worker's task of a trial.
     interrupt: asked often; true ends the search at the next step of what runs.
+    watch:     hears what a running trial reports, and how long it has run; true ends it at its next step.
     replan:    called after each result; may move `limits.deadline`.
     """
 
@@ -44,6 +45,7 @@ class Loop:
     interrupt: Callable[[], bool] = lambda: False
     replan: Callable[[Loop], None] | None = None
     clock: Callable[[], float] = time.monotonic
+    watch: Callable[[Trial, list[dict[str, float]], float], bool] = lambda *_: False
 
     def __post_init__(self) -> None:
         self.store = self.ledger.store
@@ -131,8 +133,11 @@ class Loop:
 
     def _next(self) -> Trial | None:
         trial = self.ledger.next(running=bool(self.flying))
-        if trial is None and self.ledger.exhausted:
-            self.stopped = self.stopped or "exhausted"
+        if trial is None and self.ledger.exhausted and self.stopped is None:
+            self.stopped = "exhausted"
+            self.store.note("exhausted", {"text": self.ledger.exhausted})
+            if self.ledger.fatal is None:
+                self.announcer.message(f"the search ends: {self.ledger.exhausted}")
         return trial
 
     def _submit(self, trial: Trial) -> None:
@@ -168,6 +173,8 @@ class Loop:
             numbers = {k: float(v) for k, v in event.data.items() if isinstance(v, (int, float))}
             self.sessions[event.ticket].append(numbers)
             self.store.report(event.ticket, trial.attempts, len(self.sessions[event.ticket]), numbers)
+            if self.watch(trial, self.sessions[event.ticket], self.clock() - self.begun[event.ticket]):
+                self.executor.stop(event.ticket)
         self._check_limits()
         if self.stopped == "interrupted":
             self.executor.stop(event.ticket)

@@ -183,6 +183,25 @@ def test_a_space_that_is_used_up(tmp_path, space, size):
     assert "every architecture of the space" in study.report().read_text()
 
 
+def test_limits_that_leave_next_to_nothing(tmp_path):
+    """Few architectures keep the limits, and all that are found have been tried → the study ends, and says that the
+    limits are why."""
+    told = []
+
+    class Listener(Observer):
+        def message(self, text):
+            told.append(text)
+
+    space = Space(L.Sequential(*(one_of(L.Identity(), L.Linear(4, 4)) for _ in range(24)), L.Linear(4, 4)))
+    study = run(
+        tmp_path / "s", score, space=space, trials=9, strategy="random", objectives=["max score", "params < 21"],
+        start=[{f"{i}": "Identity" for i in range(24)}], observer=Listener(), sample=(4,),
+    )  # fmt: skip
+    assert study.meta["stopped"] == "exhausted"
+    assert "params < 21" in told[-1]
+    assert "params &lt; 21" in study.report().read_text()
+
+
 @pytest.mark.parametrize(
     ("space", "words"),
     [

@@ -34,7 +34,7 @@ ENVIRONMENT = (
 STOPPED = {
     "budget": "the time budget was used up",
     "trials": "the number of trials was reached",
-    "exhausted": "every architecture of the space had been tried",
+    "exhausted": "nothing was left to try",
     "interrupted": "it was interrupted",
     "epochs": "all epochs of the supernet were done",
     "guard": "the guard against collapse ended it",
@@ -138,7 +138,9 @@ def best_sentence(snapshot: Snapshot, found: Trial) -> str:
 def stopped(snapshot: Snapshot) -> str:
     """Why the search ended, in words; "" while it has not."""
     why = line(snapshot.meta.get("stopped") or "", 200)
-    return STOPPED.get(why, why)
+    words = STOPPED.get(why, why)
+    told = [n for n in snapshot.notes if n.kind == "exhausted"] if why == "exhausted" else []
+    return f"{words}: {line(told[-1].body.get('text') or '', 300)}" if told else words
 
 
 def test_line(snapshot: Snapshot) -> str:
