@@ -32,7 +32,8 @@ NOBODY = Together()
 class FinalPlan:
     """Stage A trains each finalist with each of `stage_a_seeds` (none: there is one finalist, nothing to choose);
     stage B trains the winner and the baseline with each of `stage_b_seeds`, and with more of `alone_seeds`, which begin
-    with them, as far as there is time (one network alone has twice as much of it); all for `epochs`. `stage_seconds`: what the two stages are expected to take.
+    with them, as far as there is time (one network alone has twice as much of it); all for `epochs`. `stage_seconds`:
+    what the two stages are expected to take.
     `control`: finalists of the search beside the strategy; they go through the same stages, apart from the others.
     `tuned`: recipes to try for the winner and for the baseline between the stages; 0 for none.
     `members`: other members of the winner's ensemble, trained in stage B with every seed. `teachers`: finalists that
@@ -60,7 +61,7 @@ class FinalPlan:
         took: seconds of stage A. Where it was slower than expected, so will stage B be: there are fewer additional
         seeds, then the trainings get shorter. Time that is left buys seeds, up to twice as many as planned. left:
         seconds from now, None for no limit. networks: how many will really be trained (a baseline that there is not
-        counts, as it cost the plan nothing); 0 for all. epochs: what stage A left of those that were planned; 0 for all.
+        counts, as it cost the plan nothing); 0 for all. epochs: those that stage A left of the plan's; 0 for all.
         """
         expected_a, expected_b = self.stage_seconds
         pace = max(1.0, took / expected_a) if expected_a > 0 else 1.0
