@@ -113,7 +113,7 @@ class Ledger:
     def next(self, running: bool) -> Trial | None:
         """The next trial: one that is queued already, else what the strategy proposes.
 
-        None when there is none now; then `exhausted` says why, unless more may come. running: whether results are awaited.
+        None when there is none now; then `exhausted` says why, unless more may come. running: if results are awaited.
         """
         self.exhausted = ""
         if self.ready:
