@@ -23,6 +23,21 @@ def test_the_loop_is_mine(tmp_path):
         assert {t.state for t in reader.trials()} == {State.DONE}
 
 
+def test_a_plain_for_loop_ends_where_i_break_or_with_the_space(tmp_path):
+    with Manual(toy_space(), "max score", tmp_path / "s") as study:
+        for trial in study:
+            study.tell(trial, score=toy_value(trial.architecture))
+            if trial.number == 4:
+                break
+        assert [t.state for t in study.trials] == [State.DONE] * 5
+    small = Space(Layer("toy.Net", {"width": one_of(1, 2, 3)}))
+    with Manual(small, "max score", tmp_path / "small") as study:
+        for trial in study:
+            study.tell(trial, score=trial.architecture.decisions["width"])
+        assert study.best.value("score") == 3
+        assert sum(t.source is None for t in study.trials) == 3
+
+
 def test_it_goes_on_where_it_was_with_the_same_proposals(tmp_path):
     def run(path, counts):
         for count in counts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -61,7 +62,9 @@ class Manual:
 
         with Manual(space, "max score", "runs/mine", strategy="regularized-evolution") as study:
             for trial in study.take(50):
-                study.tell(trial, score=train(trial.architecture))
+                study.tell(trial, score=train(build(space, trial.architecture, sample)))
+
+    `for trial in study:` goes on until nothing new is left, or you break; `trial.seed` is one for its training.
 
     An equivalent of something told already never comes back: its result is reused and counted. What was told
     is on disk, and a study cut anywhere goes on with the same proposals. Several trials may be out at once,
@@ -118,6 +121,10 @@ class Manual:
             if trial is None:
                 return
             yield trial
+
+    def __iter__(self) -> Iterator[Trial]:
+        """Ask until nothing new is left in the space; whoever holds the loop breaks out of it."""
+        return self.take(sys.maxsize)
 
     def tell(self, trial: Trial, **metrics: float) -> None:
         """What was measured: every objective by name. Raises UsageError for a trial that is not out."""
