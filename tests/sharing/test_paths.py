@@ -1,6 +1,7 @@
 """Methods that train single paths: strict fairness, uniform draws, and the policy of ENAS against enumeration."""
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ import torch
 from helpers_sharing import L, batch, cell_space, head, mixed_space, setup_of, toy_space
 from torch.nn import functional as F
 
+from searchitect.errors import UsageError
 from searchitect.policies.base import Sample
 from searchitect.seeds import stream
 from searchitect.sharing.enas import Enas
 from searchitect.sharing.fairnas import FairNas
+from searchitect.sharing.method import Batch
 from searchitect.sharing.penalty import CostTable, Penalty, Place
 from searchitect.sharing.spos import Spos
 from searchitect.sharing.uniform import best_drawn, fair_paths, uniform_shares
@@ -43,6 +46,52 @@ def test_nested_spaces_give_valid_paths():
     for draw in range(30):
         for path in fair_paths(space, draw):
             space.validate(path)
+
+
+@pytest.mark.parametrize("distil", [False, True])
+def test_a_sandwich_is_the_mean_of_the_largest_the_smallest_and_what_is_between(distil):
+    setup = setup_of(mixed_space(), (3, 6, 6), F.cross_entropy)
+    setup.each = partial(F.cross_entropy, reduction="none")
+    rows, net = batch((3, 6, 6)), setup.net
+    loss = Spos(setup, sandwich=2, distil=distil).weights_step(rows, 5, 0.0)
+    found = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+    between = [net.space.sample(stream(5, i, "path")) for i in range(2)]
+    outputs = [net(rows.x, path) for path in (net.largest(), *between, net.smallest())]
+    answers = outputs[0].detach().softmax(1)
+    losses = [F.cross_entropy(outputs[0], rows.y)]
+    for other in outputs[1:]:
+        taught = -(answers * other.log_softmax(1)).sum(1).mean()
+        losses.append(taught if distil else F.cross_entropy(other, rows.y))
+    expected = torch.autograd.grad(sum(losses) / 4, [dict(net.named_parameters())[name] for name in found])
+    assert float(loss) == pytest.approx(float(sum(losses).detach()) / 4)
+    for got, slope in zip(found.values(), expected, strict=True):
+        torch.testing.assert_close(got, slope)
+
+
+def test_a_sandwich_learns_numbers_from_the_largest():
+    setup = setup_of(mixed_space(), (3, 6, 6), F.mse_loss)
+    setup.each = lambda outputs, y: (outputs - y).square().mean(1)
+    rows = batch((3, 6, 6))
+    rows = Batch(rows.x, torch.ones(6, 3, dtype=torch.float64), torch.arange(6.0, dtype=torch.float64))
+    answers = torch.zeros(6, 3, dtype=torch.float64)
+    y = setup.net(rows.x, setup.net.smallest())
+    found = setup.taught(setup.path(setup.net.smallest()), rows, answers)
+    assert float(found.detach()) == pytest.approx(float((rows.weights * y.square().mean(1)).mean().detach()))
+
+
+@pytest.mark.parametrize(
+    ("options", "word"), [({"sandwich": -1}, "0 or more"), ({"distil": True}, "False without a sandwich")]
+)
+def test_wrong_sandwiches_are_named(options, word):
+    with pytest.raises(UsageError, match=word):
+        Spos(setup_of(cell_space(), (3, 4, 4), F.cross_entropy), **options)
+
+
+def test_a_step_of_ones_own_cannot_be_taught():
+    setup = setup_of(cell_space(), (3, 4, 4), F.cross_entropy)
+    setup.step = lambda network, x, y: F.cross_entropy(network(x), y)
+    with pytest.raises(UsageError, match="hides the outputs"):
+        Spos(setup, sandwich=1, distil=True)
 
 
 def test_a_fair_step_is_the_mean_gradient_of_its_paths():

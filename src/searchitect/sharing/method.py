@@ -72,6 +72,14 @@ class Setup:
             loss = (batch.weights * self.each(network(batch.x), batch.y)).mean()
         return loss if self.share == 1.0 else self.share * loss
 
+    def taught(self, network: Callable[[Tensor], Tensor], batch: Batch, answers: Tensor) -> Tensor:
+        """What it costs to give other outputs than these answers (B, outputs) of a teacher: cross-entropy with its
+        softmax for classes, the usual distance else."""
+        assert self.each is not None
+        targets = answers.reshape(batch.y.shape) if batch.y.is_floating_point() else answers.softmax(1)
+        each = self.each(network(batch.x), targets)
+        return self.share * (each if batch.weights is None else batch.weights * each).mean()
+
 
 class Method(ABC):
     """One method over one supernet. Concrete methods are final; shared steps are functions and `logits.Logits`.
