@@ -1,10 +1,15 @@
 """Bundles: they run with torch alone, repeat the searched network, and opening one runs nothing."""
 
+import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
+import sysconfig
 import textwrap
+import venv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,17 +17,49 @@ import torch
 from torch import nn
 
 from searchitect.errors import ArchitectureError, BuildError, StorageError, UsageError
+from searchitect.evaluators.train import places
 from searchitect.finalize import bundle, read_bundle, rebuild, run_bundle, write_bundle
 from searchitect.finalize.verdict import compare
 from searchitect.nets import build
 from searchitect.seeds import derive
 from searchitect.space import OUTPUTS, Space, lazy, one_of
 from searchitect.spaces import cnn, darts, macro, mlp, mobilenet, nb201, tcn, transformer
-from searchitect.training import Preprocess
+from searchitect.spaces.around import space_around
+from searchitect.training import Preprocess, Recipe, TrainData, fit
 from searchitect.training.data import load
 
 L = lazy(nn)
 TINY = Space(L.Sequential(L.Flatten(), L.LazyLinear(one_of(4, 8)), L.ReLU(), L.LazyLinear(OUTPUTS)), name="tiny")
+
+
+class Columns(nn.Module):
+    """A table's first column is a number of one of ten kinds, which has an embedding."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.kinds = nn.Embedding(10, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kind = x[:, 0].long().clamp(0, 9)
+        return torch.cat([self.kinds(kind), x[:, 1:]], dim=1)
+
+
+def around():
+    """A space around a network of somebody's."""
+
+    def block(before):
+        return nn.Conv2d(before, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()
+
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)
+    return space_around(nn.Sequential(*block(1), *block(16), *head), (1, 8, 8))
+
+
+def columns():
+    """A table with an embedding, in a class of the user's."""
+    layers = lazy(Columns)(one_of(3, 5)), L.LazyLinear(one_of(8, 16)), L.ReLU(), L.LazyLinear(OUTPUTS)
+    return Space(L.Sequential(*layers), name="columns")
+
+
 SPACES = {
     "cnn": (lambda: cnn.space(12, width=4), (3, 12, 12)),
     "nb201": (lambda: nb201.space(cells=1, width=4), (1, 8, 8)),
@@ -32,6 +69,15 @@ SPACES = {
     "transformer": (lambda: transformer.space(dims=(16, 32), depth=2), (1, 16, 16)),
     "mlp": (mlp.space, (7,)),
     "tcn": (lambda: tcn.space(20), (2, 20)),
+    "sequences": (lambda: transformer.space(kind="sequence", patch=3, dims=(8, 16), depth=1), (2, 12)),
+    "around": (around, (1, 8, 8)),
+    "columns": (
+        lambda: Space(
+            L.Sequential(lazy(Columns)(one_of(3, 5)), L.LazyLinear(one_of(8, 16)), L.ReLU(), L.LazyLinear(OUTPUTS)),
+            name="columns",
+        ),
+        (6,),
+    ),
 }
 # Runs with Python and torch alone: whatever else is imported raises.
 CLEAN = """
@@ -91,6 +137,29 @@ def written(folder, space=TINY, shape=(1, 4, 4), seed=1, outputs=3, card=None, p
     return model, result
 
 
+def torch_alone(folder):
+    """The Python of a virtual environment that has torch, what torch itself asks for, and nothing else."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    place = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    found, wanted = set(), ["torch"]
+    while wanted:
+        name = wanted.pop()
+        if name.lower() in found:
+            continue
+        found.add(name.lower())
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # for another platform
+        tops = {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}
+        for top in tops:
+            if not (place / top).exists():
+                (place / top).symlink_to(distribution.locate_file(top))
+        needs = [need for need in distribution.requires or () if "extra ==" not in need]
+        wanted += [re.match(r"[\w.-]+", need)[0] for need in needs]
+    return folder / "bin" / "python"
+
+
 def clean_run(folders):
     environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
     run = subprocess.run([sys.executable, "-I", "-B", "-W", "ignore", "-c", CLEAN, *map(str, folders)],
@@ -119,6 +188,37 @@ def test_random_architectures_of_every_space_run_with_torch_alone(tmp_path, unch
         assert answers[folder]["worst"] <= 1e-6
         assert answers[folder]["labels"] == ["abc"[i] for i in shares.argmax(1)]
         np.testing.assert_allclose(answers[folder]["shares"], shares.numpy(), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="a virtual environment of links")
+def test_a_bundle_runs_in_a_virtual_environment_with_torch_alone(tmp_path, unchecked):
+    """Not in this one with packages hidden, but where only requirements.txt is installed."""
+    python = torch_alone(tmp_path / "venv")
+    written(tmp_path / "best", SPACES["cnn"][0](), SPACES["cnn"][1])
+    assert (tmp_path / "best" / "requirements.txt").read_text().split(">=")[0] == "torch"
+    code = "import importlib.util as u; print([n for n in ('searchitect', 'safetensors', 'msgspec') if u.find_spec(n)])"
+    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    options = {"capture_output": True, "text": True, "timeout": 120, "env": environment, "cwd": "/", "check": True}
+    asked = ["-c", code], [tmp_path / "best" / "model.py", "--selftest"]
+    runs = [subprocess.run([python, *arguments], **options) for arguments in asked]
+    assert runs[0].stdout == "[]\n"
+    assert runs[1].stdout.startswith("ok (largest difference ")
+
+
+def test_the_auxiliary_classifier_of_a_training_is_not_in_the_bundle(tmp_path, unchecked):
+    space, shape = SPACES["darts"][0](), (1, 8, 8)
+    model = build(space, space.sample(2), shape, outputs=3, seed=1)
+    x = torch.randn(12, *shape, generator=torch.Generator().manual_seed(0))
+    data = TrainData(x, torch.arange(12) % 3, None, None, "classification", 3)
+    fit(model, data, Recipe(auxiliary=0.4, drop_path=0.2, average="ema"), epochs=1, seed=0, places=places(model))
+    write_bundle(tmp_path / "best", space=space, architecture=space.sample(2), model=model, sample_shape=shape,
+                 outputs=3, preprocess=figures(shape), card={})  # fmt: skip
+    module = run_bundle(tmp_path / "best", run_its_code=True)
+    assert module.selftest() <= 1e-6
+    with torch.no_grad():
+        torch.testing.assert_close(module.load()(x), model.eval()(x), rtol=1e-5, atol=1e-6)
+    assert not any("auxiliary" in name for name in read_bundle(tmp_path / "best").weights)
 
 
 @pytest.mark.slow

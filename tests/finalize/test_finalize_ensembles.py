@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from test_finalize_bundle import CLEAN, SPACES, TINY, clean_run, figures, trained, unchecked
+from test_finalize_bundle import SPACES, TINY, figures, trained, unchecked
 from torch import nn
 
 from searchitect.cli.predicting import network
@@ -13,7 +13,7 @@ from searchitect.errors import StorageError
 from searchitect.finalize import read_bundle, rebuild, run_bundle, write_bundle, write_formats
 from searchitect.nets import Ensemble
 
-__all__ = ["CLEAN", "unchecked"]
+__all__ = ["unchecked"]
 
 
 def softmax(z):
@@ -98,14 +98,8 @@ def test_a_damaged_list_of_members_is_refused(tmp_path, unchecked):
 
 
 @pytest.mark.slow
-def test_an_ensemble_runs_with_torch_alone_and_in_other_forms(tmp_path, unchecked):
-    space, shape = SPACES["nb201"][0](), SPACES["nb201"][1]
-    networks, _ = written(tmp_path / "best", space, shape, seeds=(4, 5))
-    answers = clean_run([tmp_path / "best"])[str(tmp_path / "best")]
-    rows = torch.linspace(-1, 1, 7).reshape(7, 1, 1, 1) * torch.ones(7, *shape)
-    with torch.no_grad():
-        expected = torch.stack([n(rows).softmax(1) for n in networks]).mean(0)
-    np.testing.assert_allclose(answers["shares"], expected.numpy(), atol=1e-5)
+def test_an_ensemble_has_other_forms_too(tmp_path, unchecked):
+    written(tmp_path / "best", TINY, (4,), seeds=(4, 5))
     forms = write_formats(tmp_path / "best", ["pt2", "onnx"])
     assert [path.name for path, _ in forms] == ["model.pt2", "model.onnx"]
     assert all(far <= 1e-5 for _, far in forms)
