@@ -21,9 +21,10 @@ from searchitect.budget import TRIALS
 from searchitect.errors import StorageError, UsageError
 from searchitect.gauging import check_measurable
 from searchitect.preparing import Given, Prepared
+from searchitect.records import goals
 from searchitect.settings import Settings, command_line, from_mapping
 from searchitect.space import Space
-from searchitect.strategies import STRATEGIES, Setting, make_strategy
+from searchitect.strategies import STRATEGIES, Setting, make_strategy, strategy_class
 from searchitect.strategies.auto import choose
 from searchitect.userobjects import load_object
 
@@ -35,6 +36,8 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
     settings, space = prepared.settings, prepared.space
     name, options, why = _strategy(prepared)
     check_measurable(prepared)
+    if settings.prune is not None:
+        check_prunable(prepared, name)
     setting = Setting(space, prepared.objectives, settings.seed, feasible=prepared.feasible, start=prepared.start)
     if passes.shares_weights(name):  # refused now, not later
         passes.check(prepared, name, options)
@@ -69,6 +72,14 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "command": command_line(settings) if settings.data or settings.table else "",
         "settings": kept,
     }  # fmt: skip
+
+
+def check_prunable(prepared: Prepared, strategy: str) -> None:
+    """Raises UsageError where no training can be ended by its curve."""
+    if passes.shares_weights(strategy) or strategy_class(strategy).pauses:
+        raise UsageError(f"prune ends trainings by their curves; {strategy} saves them in its own way: leave it out")
+    if len(goals(prepared.objectives)) > 1:
+        raise UsageError("prune looks at one goal, but there are several: make limits of the others, or leave it out")
 
 
 def space_facts(space: Space, why: str) -> dict[str, Any]:

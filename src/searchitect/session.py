@@ -24,6 +24,7 @@ from searchitect.finalizing import (
 )
 from searchitect.forecasting import buys, trial_seconds
 from searchitect.gauging import Gauge
+from searchitect.hopeless import Hopeless
 from searchitect.interrupts import Interrupts
 from searchitect.keeping import began, parent_of, state_path, weights_path
 from searchitect.leaving import leave_best_so_far
@@ -83,6 +84,9 @@ class Session:
         self.baseline_epoch = float(self.store.meta.get("baseline_epoch") or 0.0)
         self.candidate_epoch = float(self.store.meta.get("candidate_epoch") or 0.0)
         self.replanned = 0.0
+        aims, share = self.prepared.objectives, self.settings.prune
+        self.hopeless = None if share is None else Hopeless(goals(aims)[0], [o for o in aims if o.is_limit], share)
+        self.ended: dict[int, float] = {}  # trials that were ended by their curves: seconds that this saved
         self.gauge = Gauge(self.prepared, self.store, self.observer.message)
         name = str(self.store.meta["strategy"]["name"])
         self.method = name if shares_weights(name) else None
@@ -136,7 +140,7 @@ class Session:
                 self.note_seconds(search=self.elapsed)
                 self.store.set_meta(stopped=stopped)
                 judged(loop.ledger.strategy, self.store)
-                self._note_capacity()
+                self._note_savers()
                 if interrupts() or not self.settings.finalize or loop.ledger.incumbent is None:
                     leave_best_so_far(self, loop)
                 else:
@@ -147,8 +151,13 @@ class Session:
         finally:
             self.note_seconds()
 
-    def _note_capacity(self) -> None:
-        """What was learned of memory, for the report."""
+    def _note_savers(self) -> None:
+        """What was learned of memory, and what was saved by ending trainings, for the report."""
+        ended = self.store.notes("pruned") if self.hopeless is not None else []
+        if ended:
+            saved = sum(note.body["saved_seconds"] for note in ended)
+            facts = {"trials": len(ended), "saved_seconds": saved, "confidence": self.settings.prune}
+            self.store.set_meta(pruned=facts)
         capacity = self.prepared.capacity
         if capacity.failed:
             known = {"threshold_mb": capacity.threshold, "failed": len(capacity.failed), "fitted": len(capacity.fitted)}
@@ -237,12 +246,32 @@ class Session:
         reuse = Reuse(prepared.space, described, costs=costs, exact=bool(clocked))
         ledger = Ledger(
             prepared.space, self.store, strategy, prepared.objectives, reuse, settings.seed, self.checkpoints,
-            listen=prepared.told, heirs=self.heirs,
+            listen=self._listen, heirs=self.heirs,
         )  # fmt: skip
         return Loop(
             ledger, executor, partial(self._payload, ledger.trials), limits, self.observer, interrupts,
-            lambda loop: self._replan(loop, fidelities),
+            lambda loop: self._replan(loop, fidelities), watch=self._watch,
         )  # fmt: skip
+
+    def _listen(self, trial: Trial) -> None:
+        self.prepared.told(trial)
+        if self.hopeless is not None:
+            self.hopeless.told(trial)
+
+    def _watch(self, trial: Trial, reports: list[dict[str, float]], seconds: float) -> bool:
+        """Whether a training is to be ended; each is noted once, with the time that this saves."""
+        bound = None if self.hopeless is None else self.hopeless(trial, reports)
+        if bound is None or self.hopeless is None or trial.number in self.ended:
+            return bound is not None
+        done, epochs = len(reports), trial.proposal.fidelity.epochs
+        self.ended[trial.number] = seconds / done * (epochs - done)
+        sign = 1 if self.hopeless.goal.direction == "min" else -1
+        self.store.note("pruned", {
+            "trial": trial.number, "epochs": done, "of": epochs, "likely_best": sign * bound,
+            "fifth_best": sign * self.hopeless.best[-1], "confidence": self.hopeless.confidence,
+            "saved_seconds": self.ended[trial.number],
+        })  # fmt: skip
+        return True
 
     def _fidelity(self, fidelities: budget.Fidelities) -> Fidelity:
         if self.method is not None:

@@ -79,14 +79,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "milliseconds of operations on the device that networks are for, as JSON or CSV, from which latency_ms is told "
         "(see docs/hardware.md); left out, they are measured here", "camera.csv")] = None
     measure: Annotated[Word | None, _about(
-        "your function that measures latency_ms on a device: it gets the path of an ONNX file and returns milliseconds; "
-        "module:function or FILE.py:function", "camera.py:measure")] = None
+        "your function that measures latency_ms on a device: it gets the path of an ONNX file and returns "
+        "milliseconds; module:function or FILE.py:function", "camera.py:measure")] = None
     strategy: Annotated[Word, _about("how to search (see `searchitect strategies`)")] = "auto"
     strategy_options: Annotated[dict[str, Any], _about(
         "options of the strategy by name", {"population": 20})] = {}
     screen: Annotated[Word | None, _about(
         "score of untrained networks by which the first ones to train are chosen out of many, such as synflow or "
         "params; switched off where it does not rank (see docs/cost.md)", "synflow")] = None
+    prune: Annotated[Share | None, _about(
+        "end a training when its learning curve says, with this confidence, that it will not be among the best five; "
+        "for strategies that train in full", 0.95)] = None
     control: Annotated[Literal["random"] | None, _about(
         "a search beside the strategy that gets half of the time (or trials), to tell what the strategy was worth",
         "random")] = None
