@@ -103,7 +103,9 @@ class Killer(threading.Thread):
         due = self.draw.randint(4, 8)
         while not self.over:
             time.sleep(0.02)
-            ended = self.file.read_text().count("ended") if self.file.exists() else 0
+            ended = 0
+            with contextlib.suppress(FileNotFoundError):
+                ended = self.file.read_text().count("ended")
             if ended >= due and (alive := hosts()):
                 self.draw.choice(alive).send_signal(signal.SIGKILL)
                 self.killed += 1

@@ -7,8 +7,8 @@ import logging
 import os
 import re
 import secrets
-import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from searchitect.errors import UsageError
-from searchitect.executors import system
+from searchitect.executors import ray_guard, system
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ class Cluster:
     def __init__(self, address: str) -> None:
         self.ray = load_ray(address)
         self.folder: str | None = None  # of a cluster that we started
+        self._guard: subprocess.Popen[bytes] | None = None
         if address.startswith("ray://"):
             raise UsageError(
                 f"ray address {address!r}: the client port is not supported; run the search on a machine of the "
@@ -89,10 +90,19 @@ class Cluster:
         """Loopback only, no dashboard, nobody without our token, nothing sent home."""
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         self.folder = tempfile.mkdtemp(prefix="searchitect-ray-", dir=_short_folder())
-        self.ray.init(
-            address=LOCAL, num_cpus=system.cores(), include_dashboard=False,
-            log_to_driver=False, logging_level=logging.ERROR, _temp_dir=self.folder,
-        )  # fmt: skip
+        mark = secrets.token_hex(8)
+        self._guard = ray_guard.begin(mark, self.folder)
+        os.environ[ray_guard.MARK] = mark  # what Ray starts now, and what that starts, has it too
+        try:
+            self.ray.init(
+                address=LOCAL, num_cpus=system.cores(), include_dashboard=False, log_to_driver=False,
+                logging_level=logging.ERROR, _temp_dir=self.folder,
+            )  # fmt: skip
+        except BaseException:
+            ray_guard.end(self._guard)
+            raise
+        finally:
+            del os.environ[ray_guard.MARK]
 
     def _join(self, address: str) -> None:
         try:
@@ -120,8 +130,8 @@ class Cluster:
         self.own = False
         with _signals_kept():
             self.ray.shutdown()
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._guard is not None:
+            ray_guard.end(self._guard)
 
 
 def room(address: str, cpus: float, gpus: float, hosts: int = 1) -> int:
