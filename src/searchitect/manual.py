@@ -14,7 +14,7 @@ from searchitect.executors import Event, Executor, Failed, Finished
 from searchitect.ledger import Ledger
 from searchitect.limits import Limits
 from searchitect.loop import Loop
-from searchitect.records import Cause, Fidelity, Trial, objectives
+from searchitect.records import Cause, Fidelity, Measurement, Proposal, Trial, objectives
 from searchitect.reuse import Reuse
 from searchitect.space import Architecture, Space
 from searchitect.store import Store
@@ -144,6 +144,11 @@ class Manual:
     def enqueue(self, architecture: Architecture) -> Trial:
         """An architecture of yours, asked for next."""
         return self._loop.ledger.enqueue(architecture, self._fidelity)
+
+    def record(self, architecture: Architecture, **metrics: float) -> Trial:
+        """A result that is known from elsewhere, such as a former study: stored, and the strategy is told."""
+        proposal = Proposal(self._loop.ledger.space.validate(architecture), self._fidelity, origin="enqueued")
+        return self._loop.ledger.record(proposal, Measurement({name: float(v) for name, v in metrics.items()}))
 
     # -- what was found ------------------------------------------------------------------------------
 
