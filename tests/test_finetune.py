@@ -31,7 +31,8 @@ class Mine(nn.Module):
 def test_a_winner_is_tuned_averaged_taught_and_shipped_with_others(tmp_path):
     study = search(
         "mlp", (X, Y), trials=4, epochs=2, executor="serial", baseline=Mine, seed=1, tune=4, distill=0.4,
-        temperature=3.0, ensemble=2, recipe={"average": "ema", "average_decay": 0.9}, path=tmp_path / "study", selftest=False,
+        temperature=3.0, ensemble=2, recipe={"average": "ema", "average_decay": 0.9}, path=tmp_path / "study",
+        selftest=False,
     )  # fmt: skip
     meta = study.meta
     assert meta["evaluator"]["recipe"]["average"] == "ema"
