@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from searchitect.executors import Executor
 from searchitect.finalize import FinalResult, write_bundle
 from searchitect.keeping import weights_path
 from searchitect.loop import Loop
-from searchitect.nets import build
+from searchitect.nets import Ensemble, build
 from searchitect.records import COST_METRICS, Trial, goals
 from searchitect.seeds import derive
 from searchitect.training import prepare as tensors_of
@@ -109,7 +109,34 @@ def leave_winner(session: Session, executor: Executor, result: FinalResult, seed
     _note_winner(session, winner, result.epochs, latency, means[0] if means else None)
     if model is not None:
         with _noting(session):
-            _bundle(session, winner, model, inputs, finalised=True)
+            together = _ensemble(session, executor, result, model, seed, inputs)
+            members = [trial for _, trial in result.members] if together is not None else []
+            _bundle(session, winner, together or model, inputs, finalised=True, members=members)
+
+
+def _ensemble(
+    session: Session, executor: Executor, result: FinalResult, winner: nn.Module, seed: int, inputs: _Inputs
+) -> nn.Module | None:
+    """The winner and the other members, each of its first final training; None where there are no others, or where
+    together they break a limit on latency. What it costs is noted."""
+    if len(result.members) < 2:
+        return None
+    others = [_network(session, trial, result.files[side][0], seed, inputs) for side, trial in result.members[1:]]
+    model = Ensemble(winner, *others, classes=inputs.preprocess.get("task") == "classification").eval()
+    with executor.exclusive():
+        latency = session.gauge.latency(None, model, inputs.shape)
+    missed = next((o for o in session.gauge.limits if o.metric == "latency_ms" and not o.kept(latency)), None)
+    if missed is not None:
+        text = f"no ensemble: together its members take {latency:.3g} ms, and the limit is {missed}"
+        session.store.note("bundle", {"text": text})
+        return None
+    trials = [trial for _, trial in result.members]
+    costs = {name: [trial.value(name) for trial in trials] for name in ("params", "macs")}
+    session.store.set_meta(ensemble={
+        "trials": [trial.number for trial in trials], "latency_ms": latency,
+        **{name: None if None in values else sum(v for v in values if v is not None) for name, values in costs.items()},
+    })  # fmt: skip
+    return model
 
 
 @contextmanager
@@ -140,29 +167,50 @@ def _note_winner(
     })  # fmt: skip
 
 
-def _bundle(session: Session, trial: Trial, model: nn.Module, inputs: _Inputs, *, finalised: bool) -> None:
-    """Write best/ with its card."""
+def _bundle(
+    session: Session, trial: Trial, model: nn.Module, inputs: _Inputs, *, finalised: bool,
+    members: Sequence[Trial] = (),
+) -> None:  # fmt: skip
+    """Write best/ with its card; `members` are those of an ensemble, which `model` is then."""
     meta = session.store.meta
     winner, settings = dict(meta["winner"]), session.settings
+    whole = dict(meta["ensemble"]) if members else winner
     trained = isinstance(session.prepared.evaluator, TrainEvaluator) or settings.epochs is not None
     seconds = (meta.get("seconds") or {}).get("search")
     card = {
         "name": meta["name"], "verdict": meta.get("verdict") if finalised else None, "finalised": finalised,
-        "validation": winner["validation"], "data": _data_card(meta["data"]), "params": winner["params"],
-        "macs": winner["macs"], "latency_ms": winner["latency_ms"],
-        "epochs": winner["epochs"] if trained else None,
+        "validation": winner["validation"], "data": _data_card(meta["data"]), "params": whole["params"],
+        "macs": whole["macs"], "latency_ms": whole["latency_ms"], "members": [t.number for t in members],
+        "comparisons": (meta.get("comparisons") or {}) if finalised else {},
+        "epochs": winner["epochs"] if trained else None, "recipe": _recipe_card(session) if finalised else None,
+        "objectives": meta["objectives"],
         "space_size": meta["space"]["size"], "strategy": meta["strategy"]["name"], "seed": meta["seed"],
         "trials": sum(session.store.count().values()), "seconds": None if seconds is None else round(seconds, 1),
         "command": meta["command"], "version": meta["version"],
     }  # fmt: skip
     bundle = write_bundle(
-        session.folder / "best", space=session.prepared.space, architecture=trial.architecture, model=model,
+        session.folder / "best", space=session.prepared.space, model=model,
+        architecture=[t.architecture for t in members] if members else trial.architecture,
         sample_shape=inputs.shape, outputs=inputs.outputs, preprocess=inputs.preprocess, card=card,
         check=session.prepared.selftest,
     )  # fmt: skip
     for note in bundle.notes:
         session.store.note("bundle", {"text": note})
     session.store.set_meta(bundle="best")
+
+
+def _recipe_card(session: Session) -> dict[str, Any]:
+    """How the winner was trained: the recipe with what tuning changed, and its teacher."""
+    evaluator, meta = session.prepared.evaluator, session.store.meta
+    if not isinstance(evaluator, TrainEvaluator):
+        return {}
+    usual = {name: getattr(evaluator.recipe, name) for name in ("optimizer", "lr", "weight_decay", "schedule",
+             "batch_size", "label_smoothing", "augment", "average")}  # fmt: skip
+    recipe = usual | dict((meta.get("recipes") or {}).get("winner") or {})
+    taught = {"teacher": f"trials {', '.join(map(str, meta['teachers']))}"} if meta.get("teachers") else {}
+    if (share := recipe.pop("epochs", 1.0)) < 1:
+        recipe["ends after"] = f"{share:.0%} of the epochs"
+    return {name.replace("_", " "): value for name, value in (recipe | taught).items()}
 
 
 def _data_card(facts: Mapping[str, Any] | None) -> dict[str, Any]:
