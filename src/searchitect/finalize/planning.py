@@ -127,35 +127,38 @@ def plan_finals(
     def fits(count: int, length: int) -> bool:
         return seconds_left is None or forecast(count, length) <= seconds_left
 
-    notes = []
-    if seeds < LEAST_SEEDS:
-        notes.append(
-            f"{seeds} seed{'s' * (seeds > 1)} a side: the verdict knows little about seeds; ask for {LEAST_SEEDS}"
-        )
     count, length = next((n for n in range(len(pool), least - 1, -1) if fits(n, epochs)), least), epochs
     if not fits(count, length):
         length = next((e for e in range(epochs - 1, 0, -1) if fits(least, e)), 1)
-        if length < epochs:
-            notes.append(f"short of time: finalists are trained for {length} instead of {epochs} epochs")
-    if count < len(pool):
-        notes.append(f"short of time: {count} instead of {len(pool)} finalists")
-    if together.members > count - 1:
-        notes.append(
-            f"the ensemble has {count} instead of {together.members + 1} networks: there are no more finalists"
-        )
     total = forecast(count, length)
-    if seconds_left is not None and total > seconds_left:
-        notes.append(f"the final comparison takes about {total:.0f} s, there are {max(seconds_left, 0):.0f} s left")
-    if count == 1:
-        notes.append("one finalist: there is nothing to choose among, so it goes straight to the final training")
+    notes = _notes((count, len(pool)), (length, epochs), seeds, together.members + 1, (total, seconds_left))
     stage_a = tuple(derive(seed, "finalist", i) for i in range(seeds)) if count > 1 else ()
     twice = seeds if seconds_left is None else max(seeds, min(2 * seeds, MOST_SEEDS))
     alone = tuple(derive(seed, "final", i) for i in range(twice))
     return FinalPlan(
-        tuple(pool[:count]), stage_a, alone[:seeds], length, total, tuple(notes), alone, stages(count, length),
+        tuple(pool[:count]), stage_a, alone[:seeds], length, total, notes, alone, stages(count, length),
         tuple(beside[:count]), tuned, min(together.members, count - 1), min(together.teachers, count),
         teacher(count, length),
     )  # fmt: skip
+
+
+def _notes(
+    finalists: tuple[int, int], epochs: tuple[int, int], seeds: int, ensemble: int, seconds: tuple[float, float | None]
+) -> tuple[str, ...]:
+    """What a plan cannot do. finalists, epochs: those there will be, and all; seconds: it will take, and there are."""
+    (count, all_of_them), (length, wanted), (total, left) = finalists, epochs, seconds
+    told = {
+        f"{seeds} seed{'s' * (seeds > 1)} a side: the verdict knows little about seeds; ask for {LEAST_SEEDS}":
+            seeds < LEAST_SEEDS,
+        f"short of time: finalists are trained for {length} instead of {wanted} epochs": length < wanted,
+        f"short of time: {count} instead of {all_of_them} finalists": count < all_of_them,
+        f"the ensemble has {count} instead of {ensemble} networks: there are no more finalists":
+            ensemble > count,
+        f"the final comparison takes about {total:.0f} s, there are {max(left or 0.0, 0):.0f} s left":
+            left is not None and total > left,
+        "one finalist: there is nothing to choose among, so it goes straight to the final training": count == 1,
+    }  # fmt: skip
+    return tuple(text for text, so in told.items() if so)
 
 
 def distinct(candidates: Sequence[Trial]) -> list[Trial]:
