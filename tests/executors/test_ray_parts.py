@@ -1,6 +1,7 @@
 """What the Ray executor decides without Ray: its options, versions, and room on machines."""
 
 import builtins
+import importlib.util
 import math
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from searchitect.errors import UsageError
 from searchitect.executors import make
 from searchitect.executors.ray import RayExecutor
-from searchitect.executors.ray_cluster import check_version, fitting
+from searchitect.executors.ray_cluster import Cluster, check_address, check_version, enough, fitting
 from searchitect.executors.ray_slots import why_lost
 
 
@@ -79,3 +80,28 @@ def test_impossible_values_are_refused_before_anything_is_started(options, words
 def test_why_a_host_was_lost(text, words):
     assert why_lost(RuntimeError(text)).startswith(words)
     assert len(why_lost(RuntimeError(text))) <= 150
+
+
+def test_no_room_is_said_before_anything_is_started():
+    assert enough([{"CPU": 4.0}, {"CPU": 3.0}], 2, 0, 1) == 3
+    assert enough([{"CPU": 4.0}, {"CPU": 4.0}], 1, 0, 3) == 2
+    with pytest.raises(UsageError, match=r"wants 2 x \(1 CPUs and 0\.5 GPUs\).*largest machine has 4 CPUs and 0 GPUs"):
+        enough([{"CPU": 4.0}, {"CPU": 2.0}], 1, 0.5, 2)
+    with pytest.raises(UsageError, match="no room"):
+        enough([], 1, 0, 1)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port", "127.0.0.1:99999999", "no such host:6379"])
+def test_an_address_where_nothing_answers(address):
+    with pytest.raises(UsageError, match="nothing answers there"):
+        check_address(address)
+
+
+def test_addresses_that_ray_looks_up_itself():
+    check_address("auto")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra is missing: searchitect[ray]")
+def test_the_client_port_is_refused():
+    with pytest.raises(UsageError, match="run the search on a machine of the cluster"):
+        Cluster("ray://head:10001")

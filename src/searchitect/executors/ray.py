@@ -70,14 +70,11 @@ class RayExecutor(Executor):
         place = None if folder is None else Path(folder).absolute()
         self._cluster = Cluster(address)
         self._per_host, self._hosts, self._wanted = (cpus, gpus), hosts, workers
-        self.slots = workers or self._capacity()
-        if self.slots < 1:
-            largest = self._cluster.largest()
+        try:
+            self.slots = workers or self._cluster.slots(cpus, gpus, hosts)
+        except UsageError:
             self._cluster.close()
-            raise UsageError(
-                f"no room for a trial in the cluster: it wants {hosts} x ({cpus:g} CPUs and {gpus:g} GPUs), and the "
-                f"largest machine has {largest}; ask for less with --cpus-per-trial and --gpus-per-trial"
-            )
+            raise
         travels = place is not None and not self._is_seen(place, address, shared)
         self._mirrored = str(place) if travels else None
         self._depot = Depot(place, self._cluster.ray.put) if travels and place is not None else None
@@ -245,9 +242,10 @@ class RayExecutor(Executor):
         elif self._tasks and now - self._had_host > _PATIENCE:
             self._had_host = now
             log.warning(
-                "no host since %g s: each waits for %g CPUs and %g GPUs; the largest machine has %s, and others may be "
-                "using it", _PATIENCE, *self._per_host, self._cluster.largest(),
-            )  # fmt: skip
+                "no host since %g s: each waits for %g CPUs and %g GPUs, which others may be using",
+                _PATIENCE,
+                *self._per_host,
+            )
         if self._wanted is None and (capacity := self._capacity()) != self.slots:
             self.slots = max(1, capacity)
             self._fill_slots()

@@ -8,11 +8,12 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from searchitect.errors import UsageError
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 OLDEST = (2, 52)  # the first that asks for a token before it runs what it is sent
 LOCAL = "local"
+_ANSWER = 5.0  # seconds
 _MODE = "RAY_AUTH_MODE"
 _OTHERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # on every system: without it Ray binds the loopback address alone
 
@@ -33,6 +35,7 @@ def load_ray(address: str = LOCAL) -> Any:
     a cluster of our own it is told so before.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     if address == LOCAL:
         _close_doors()
     try:
@@ -105,23 +108,25 @@ class Cluster:
             del os.environ[ray_guard.MARK]
 
     def _join(self, address: str) -> None:
+        check_address(address)
         try:
             self.ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            first = str(error).strip().partition("\n")[0]
+            log.info("ray.init: %s", error)
+            why = "no running cluster was found" if address == "auto" else "the cluster does not take us in"
             raise UsageError(
-                f"ray address {address!r}: {first} (start a cluster with `ray start --head`, or use --ray local)"
+                f"ray address {address!r}: {why}. Start one with `ray start --head` and name it (--ray HOST:PORT, or "
+                "RAY_ADDRESS), with the same token here (RAY_AUTH_TOKEN, or ~/.ray/auth_token); or use --ray local"
             ) from error
 
     def capacity(self, cpus: float, gpus: float) -> int:
         """How many slots of so many processors and GPUs the living machines have in all."""
         return sum(fitting(node["Resources"], cpus, gpus) for node in self.ray.nodes() if node["Alive"])
 
-    def largest(self) -> str:
-        """The largest machine, in words."""
-        nodes: list[dict[str, float]] = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        found = max(nodes, key=lambda r: (r.get("GPU", 0.0), r.get("CPU", 0.0)), default={})
-        return f"{found.get('CPU', 0):g} CPUs and {found.get('GPU', 0):g} GPUs"
+    def slots(self, cpus: float, gpus: float, hosts: int) -> int:
+        """How many slots of so many hosts there are. Raises UsageError where there is none."""
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        return enough(nodes, cpus, gpus, hosts)
 
     def close(self) -> None:
         """Leave the cluster; end it where it is ours."""
@@ -135,18 +140,47 @@ class Cluster:
 
 
 def room(address: str, cpus: float, gpus: float, hosts: int = 1) -> int:
-    """How many slots of so many hosts there would be. A local cluster is not started for that."""
+    """How many slots of so many hosts there would be. A local cluster is not started for that. Raises UsageError where
+    there is none, or no cluster."""
     if address == LOCAL:
         load_ray(address)
-        return max(1, fitting({"CPU": float(system.cores())}, cpus, gpus) // hosts)
+        return enough([{"CPU": float(system.cores())}], cpus, gpus, hosts)
     cluster = Cluster(address)
     try:
-        return max(1, cluster.capacity(cpus, gpus) // hosts)
+        return cluster.slots(cpus, gpus, hosts)
     finally:
         cluster.close()
 
 
-def fitting(resources: dict[str, float], cpus: float, gpus: float) -> int:
+def enough(machines: Sequence[Mapping[str, float]], cpus: float, gpus: float, hosts: int) -> int:
+    """How many slots machines with these resources have. Raises UsageError where there is none."""
+    found = sum(fitting(resources, cpus, gpus) for resources in machines) // hosts
+    if found < 1:
+        largest = max(machines, key=lambda r: (r.get("GPU", 0.0), r.get("CPU", 0.0)), default={})
+        raise UsageError(
+            f"no room for a trial in the cluster: it wants {hosts} x ({cpus:g} CPUs and {gpus:g} GPUs), and the "
+            f"largest machine has {largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs; ask for less with "
+            "--cpus-per-trial, --gpus-per-trial and --devices-per-trial"
+        )
+    return found
+
+
+def check_address(address: str) -> None:
+    """Ray looks for minutes for a machine that does not answer: look ourselves. Raises UsageError."""
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _ANSWER):
+            pass
+    except (OSError, ValueError, OverflowError) as error:
+        raise UsageError(
+            f"ray address {address!r}: nothing answers there ({error}). Write auto or HOST:PORT of a cluster that was "
+            "started with `ray start --head`, or use --ray local"
+        ) from None
+
+
+def fitting(resources: Mapping[str, float], cpus: float, gpus: float) -> int:
     """How many slots fit on a machine with these resources."""
     wanted = {"CPU": cpus, "GPU": gpus}
     shares = [resources.get(name, 0.0) / amount for name, amount in wanted.items() if amount > 0]
