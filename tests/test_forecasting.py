@@ -9,7 +9,7 @@ from searchitect.errors import StudyFailedError
 from searchitect.forecasting import buys
 from searchitect.limits import usual_seconds
 from searchitect.preparing import Given, prepare
-from searchitect.probing import typical_architecture
+from searchitect.probing import typical_architectures
 from searchitect.seeds import stream
 from searchitect.space import OUTPUTS, Space, lazy, one_of
 
@@ -48,30 +48,31 @@ def test_a_small_space_is_tried_whole():
     assert (found.trials, found.most) == (2, True)
 
 
-def test_the_probe_takes_the_mean_of_sizes_not_their_median():
-    """Nine small networks for one of a hundred times their size: trials take ten times as long as the median says."""
+def around(widths):
     layers = lazy(nn)
-    widths = one_of(*range(8, 17), 1_200, name="width")
-    skewed = Space(
-        layers.Sequential(layers.Flatten(), layers.LazyLinear(widths), layers.ReLU(), layers.LazyLinear(OUTPUTS))
-    )
-    few = prepare(Settings(data="digits", budget="10m"), Given(space=skewed))
-    sizes = [few.costs.of(skewed.sample(stream(0, i, "probe"))).macs for i in range(100)]
-    chosen = few.costs.of(typical_architecture(few)).macs
-    mean = sum(sizes) / 100
-    assert abs(chosen - mean) == min(abs(size - mean) for size in sizes)
-    assert chosen >= sorted(sizes)[50]
-    even = Space(
-        layers.Sequential(layers.Flatten(), layers.LazyLinear(one_of(*range(8, 200, 8))), layers.LazyLinear(OUTPUTS))
-    )
-    some = prepare(Settings(data="digits", budget="10m"), Given(space=even))
-    assert 0.8 < some.costs.of(typical_architecture(some)).macs / (104 * 74) < 1.25
+    chain = (layers.Flatten(), layers.LazyLinear(widths), layers.ReLU(), layers.LazyLinear(OUTPUTS))
+    space = Space(layers.Sequential(*chain))
+    found = prepare(Settings(data="digits", budget="10m"), Given(space=space))
+    drawn = [found.costs.of(space.sample(stream(0, i, "probe"))).macs for i in range(100)]
+    return drawn, [found.costs.of(architecture).macs for architecture in typical_architectures(found)]
+
+
+def test_the_probes_have_the_mean_of_sizes_not_their_median():
+    """Nine small networks for one of a hundred times their size: trials take ten times as long as the median says."""
+    sizes, probed = around(one_of(*range(8, 17), 1_200, name="width"))
+    halves = sorted(sizes)[:50], sorted(sizes)[50:]
+    for half, size in zip(halves, probed, strict=True):
+        mean = sum(half) / 50
+        assert abs(size - mean) == min(abs(s - mean) for s in half)
+    sizes, probed = around(one_of(*range(8, 400, 8), name="width"))
+    assert sum(probed) / 2 == pytest.approx(sum(sizes) / 100, rel=0.05)
+    assert around(one_of(9, name="width"))[1] == [9 * 74], "one network is probed once"
 
 
 def test_no_feasible_architecture_is_an_error():
     few = prepare(Settings(data="digits", budget="10m", objectives=("accuracy", "params < 1")), Given())
-    with pytest.raises(StudyFailedError, match="none of 1000 random architectures keeps the limits"):
-        typical_architecture(few)
+    with pytest.raises(StudyFailedError, match=r"none of 1,?000 random architectures keeps the limits"):
+        typical_architectures(few)
 
 
 def test_strategies_that_pause_are_told_apart(prepared):

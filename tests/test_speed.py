@@ -69,13 +69,13 @@ def test_the_line_is_least_squares_without_nonsense():
 
 
 @pytest.mark.parametrize(("load", "workers", "times"), [
-    (0.3, 2, 1.0), (2.0, 2, 1.0), (5.0, 2, 2.0), (4.0, 2, 1.5), (40.0, 2, 2.0), (3.0, 1, 1.5),
+    (0.3, 2, 1.0), (2.0, 2, 1.0), (5.0, 2, 1.52), (8.0, 2, 2.12), (17.0, 2, 3.48), (60.0, 2, 4.0), (4.0, 1, 1.52),
 ])  # fmt: skip
 def test_a_crowded_machine_is_known_by_its_load(monkeypatch, load, workers, times):
     """Two cores: what is left of the load beside our workers, and this process, share them."""
     monkeypatch.setattr(speed.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
     monkeypatch.setattr(speed.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    assert crowded(workers) == times
+    assert crowded(workers) == pytest.approx(times, abs=0.005)
 
 
 def test_where_no_load_is_told_there_is_room(monkeypatch):

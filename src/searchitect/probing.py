@@ -23,13 +23,13 @@ TRIES = 1_000
 LONG_ENOUGH = 1.0  # seconds of an epoch from which the warm-up no longer matters
 
 
-def typical_architecture(prepared: Prepared) -> Architecture:
-    """Of random feasible architectures the one whose MACs are nearest to their mean (the first, where costs are
-    unknown).
+def typical_architectures(prepared: Prepared) -> list[Architecture]:
+    """Of random feasible architectures two: those whose MACs are nearest to the mean of the smaller and of the larger
+    half (the first of each, where costs are unknown); one where there is only one.
 
-    The mean and not the median: seconds are about a line over MACs, so that this one takes the mean of their seconds,
-    and the mean is what a number of trials takes in all. Where a few are many times larger than most, a median promised
-    three times the trials that came.
+    Their mean is the mean of all, and seconds are about a line over MACs: so they take, on average, the mean of all
+    seconds, which is what a number of trials takes in all. Where a few are many times larger than most, a median
+    promised three times the trials that came. Two err less than one: equal MACs may take half as long again.
     """
     space, costs = prepared.space, prepared.costs
     found: list[tuple[int, Architecture]] = []
@@ -47,36 +47,43 @@ def typical_architecture(prepared: Prepared) -> Architecture:
         raise StudyFailedError(
             f"none of {TRIES} random architectures keeps the limits: loosen a limit or widen the space"
         )
-    mean = statistics.fmean(macs for macs, _ in found)
-    return min(found, key=lambda one: abs(one[0] - mean))[1]
+    found.sort(key=lambda one: one[0])
+    chosen = []
+    for half in filter(None, (found[: len(found) // 2], found[len(found) // 2 :])):
+        mean = statistics.fmean(macs for macs, _ in half)
+        at = min(range(len(half)), key=[abs(macs - mean) for macs, _ in half].__getitem__)
+        chosen.append(half[at][1])
+    return list(dict.fromkeys(chosen))
 
 
 def seconds_per_epoch(prepared: Prepared, executor: Executor, interrupted: Callable[[], bool]) -> tuple[float, float]:
-    """Seconds of one epoch of a typical network of the space, and of the baseline, trained side by side.
+    """Seconds of one epoch of an average network of the space, and of the baseline, trained side by side.
 
     Short epochs are measured again over four, since the first one also warms up. Raises StudyFailedError
     when nothing can be trained at all.
     """
-    typical = Task(-1, typical_architecture(prepared).decisions, derive(prepared.settings.seed, "probe"), 1)
-    baseline = typical
+    seed = derive(prepared.settings.seed, "probe")
+    typical = [Task(-1, architecture.decisions, seed, 1) for architecture in typical_architectures(prepared)]
+    baseline = typical[0]
     if prepared.baseline_architecture is not None:
-        baseline = msgspec.structs.replace(typical, decisions=prepared.baseline_architecture.decisions)
+        baseline = msgspec.structs.replace(baseline, decisions=prepared.baseline_architecture.decisions)
     elif prepared.baseline_factory is not None:
-        baseline = msgspec.structs.replace(typical, decisions={}, network="baseline")
-    both: list[float | None] = [None, None]
+        baseline = msgspec.structs.replace(baseline, decisions={}, network="baseline")
+    measured: list[float | None] = [None] * (len(typical) + 1)
     for epochs in (1, 4):
-        tasks = [msgspec.structs.replace(task, epochs=epochs) for task in (typical, baseline)]
+        tasks = [msgspec.structs.replace(task, epochs=epochs) for task in (*typical, baseline)]
         outcomes = run_tasks(executor, tasks, interrupt=interrupted)
         for i, outcome in enumerate(outcomes):
             if isinstance(outcome, Outcome) and outcome.epochs:
-                both[i] = outcome.seconds / outcome.epochs
+                measured[i] = outcome.seconds / outcome.epochs
             elif isinstance(outcome, Failed):
                 log.warning("a probe training failed: %s", failure_line(outcome))
-        known = [seconds for seconds in both if seconds is not None]
+        known = [seconds for seconds in measured if seconds is not None]
         if not known and not interrupted():
             failed = next(o for o in outcomes if isinstance(o, Failed))
             raise StudyFailedError(f"the probe trainings failed ({failure_line(failed)})\n{failed.traceback}".rstrip())
         if interrupted() or min(known) > LONG_ENOUGH:
             break
-    fallback = max([seconds for seconds in both if seconds is not None], default=1.0)
-    return both[0] or fallback, both[1] or fallback
+    fallback = max([seconds for seconds in measured if seconds is not None], default=1.0)
+    candidates = [seconds for seconds in measured[:-1] if seconds]
+    return statistics.fmean(candidates) if candidates else fallback, measured[-1] or fallback
