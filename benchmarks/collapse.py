@@ -34,11 +34,12 @@ from searchitect.training import Recipe, TrainData, load, prepare
 HELD = 1000  # images that are only measured on
 
 
-def images(source: str, rows: int, side: int | None = None) -> TrainData:
-    """So many training rows and `HELD` others of a source of images, always the same ones; `side` pixels a side."""
-    raw = load(source, limit_train=rows + HELD, seed=0)
+def images(source: str, rows: int, side: int | None = None, held: int | None = None) -> TrainData:
+    """So many training rows and `held` others of a source of images, always the same ones; `side` pixels a side."""
+    held = HELD if held is None else held
+    raw = load(source, limit_train=rows + held, seed=0)
     order = np.random.default_rng(0).permutation(len(raw.x))
-    data = prepare(raw, np.sort(order[:rows]), np.sort(order[rows : rows + HELD]))[0]
+    data = prepare(raw, np.sort(order[:rows]), np.sort(order[rows : rows + held]))[0]
     if side is None:
         return data
     assert data.x_eval is not None

@@ -1,12 +1,13 @@
 """DARTS' second order: how far the published finite difference is from the exact gradient, and what both cost.
 
     python benchmarks/second_order.py --seeds 12 --json
+    python benchmarks/second_order.py --only-costs --json
 
 On supernets of NAS-Bench-201 and DARTS cells in training mode, on the digits of scikit-learn, after some weights steps.
 Error: norm of the difference from the exact gradient over the norm of its second term (what second order adds to
 first), median and most over seeds; r is the radius in ε = r / norm. The exact gradient is computed in float64, and in
 float32 too, to see what rounding alone does. "smooth": GELU in the place of ReLU, for one row. CPU time, one thread;
-all ways alternate in one process.
+all ways alternate in one process: on the digits (64 of 8×8), and on 32×32 random images, where cells run as a whole.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
+from searchitect.nets.mixed import speed_up
 from searchitect.nets.supernets import supernet
 from searchitect.sharing.darts import Darts
 from searchitect.sharing.method import Batch, Setup
@@ -30,6 +32,7 @@ from searchitect.spaces import load_space
 
 LR = 0.025
 SPACES = {"nb201": {"cells": 1, "width": 8}, "darts": {"cells": 4, "width": 8}}
+LARGE = {"nb201": ({"cells": 1, "width": 16}, 64), "darts": ({"cells": 3, "width": 8}, 32)}  # and images in a batch
 
 
 def prepared(name: str, seed: int, steps: int, dtype: torch.dtype, smooth: bool = False) -> tuple[Darts, Batch, Batch]:
@@ -96,9 +99,22 @@ def first_at(method: Darts, train: Batch, search: Batch) -> torch.Tensor:
     return flat(torch.autograd.grad(outer, method.logits.tensors()))
 
 
-def costs(name: str, repeats: int) -> dict[str, float]:
+def on_images(name: str) -> tuple[Darts, Batch, Batch]:
+    """The same on random images of 32×32, with fast cells."""
+    options, rows = LARGE[name]
+    net = supernet(load_space(name, **options), (3, 32, 32), outputs=10, seed=0).to(memory_format=torch.channels_last)
+    speed_up(net)
+    noise = torch.Generator().manual_seed(0)
+    x = torch.randn(2, rows, 3, 32, 32, generator=noise)
+    y = torch.randint(10, (2, rows), generator=noise)
+    train, search = (Batch(a.contiguous(memory_format=torch.channels_last), b) for a, b in zip(x, y, strict=True))
+    optimizer = torch.optim.SGD(net.parameters(), LR, 0.9, weight_decay=3e-4)
+    return Darts(Setup(net, F.cross_entropy, optimizer, None, 0, 100), order=2), train, search
+
+
+def costs(start: tuple[Darts, Batch, Batch], repeats: int) -> dict[str, float]:
     """CPU seconds of a weights step and of architecture steps: the least of some turns, and the median of ratios."""
-    method, train, search = prepared(name, 0, 3, torch.float32)
+    method, train, search = start
     first = Darts(method.setup, order=1)
     ways = {
         "weights": lambda: method.weights_step(train, 0, 0.0),
@@ -123,20 +139,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 20, 100])
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--only-costs", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     for name in args.spaces:
-        for steps, smooth in [(steps, False) for steps in args.steps] + (
-            [(args.steps[0], True)] if name == "nb201" else []
-        ):
+        rounds = [(steps, False) for steps in args.steps] + ([(args.steps[0], True)] if name == "nb201" else [])
+        for steps, smooth in [] if args.only_costs else rounds:
             rows = [errors(name, seed, steps, smooth) for seed in range(args.seeds)]
             summary = {
                 key: {"median": statistics.median(r[key] for r in rows), "most": max(r[key] for r in rows)}
                 for key in rows[0]
             }
             _show(args.json, {"space": name, "steps": steps, "smooth": smooth, "seeds": args.seeds, "errors": summary})
-        _show(args.json, {"space": name, "seconds": costs(name, args.repeats)})
+        _show(args.json, {"space": name, "seconds": costs(prepared(name, 0, 3, torch.float32), args.repeats)})
+        _show(args.json, {"space": name, "size": 32, "seconds": costs(on_images(name), max(3, args.repeats // 3))})
 
 
 def _show(as_json: bool, found: dict[str, Any]) -> None:

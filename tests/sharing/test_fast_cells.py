@@ -76,6 +76,21 @@ def test_the_exact_second_order_is_that_of_differences():
     assert largest(near, true) < 1e-4
 
 
+@pytest.mark.slow
+def test_the_second_order_of_the_darts_space_is_that_of_the_plain_way():
+    """Separable convolutions, grids, pooling with BatchNorm of its own, two reductions, and inputs that are halved."""
+    found = []
+    for method in prepared("darts", load_space("darts", cells=3, width=4), order=2):
+        with torch.no_grad():
+            for i, alpha in enumerate(method.logits.tensors()):
+                alpha.normal_(generator=torch.Generator().manual_seed(i))
+        first = [g.clone() for g in exact(method.setup, method.logits, batch(SHAPE), batch(SHAPE, seed=2), 0.0)[1]]
+        whole = exact(method.setup, method.logits, batch(SHAPE), batch(SHAPE, seed=2), 0.1)[1]
+        found.append([a - b for a, b in zip(whole, first, strict=True)])
+    assert largest(found[1], found[0]) < 1e-9
+    assert max(float(t.abs().max()) for t in found[0]) > 1e-4
+
+
 class Convolutions(TorchDispatchMode):
     """Counts convolutions and gradients of kernels, whoever asks for them."""
 

@@ -28,7 +28,8 @@ from torch import nn
 
 from searchitect.nets.cells import Cell, Edge, Members, TwoInputCell
 from searchitect.nets.gates import ChoiceGate, Run, SubsetGate, follow, live_options, shares_for
-from searchitect.nets.mixing import Source, Step, node, total
+from searchitect.nets.mixing import Source, Step, convolved, node, total, watched
+from searchitect.nets.normed import gated_norm
 from searchitect.nets.supernets import Supernet
 
 Scale = torch.Tensor | None  # a scalar; None is 1
@@ -63,7 +64,7 @@ def two_input_cell(
     numbers = newer[:, 0].numel() * module.older_norm.num_features  # in a state
     if not _suits(module, run, newer) or not (always or _pays(run, numbers)):
         return _plain(module, older, newer)
-    sources = [Source(x) for x in module.inputs(older, newer)]
+    sources = [Source(x) for x in _inputs(module, older, newer)]
     for inner in module.nodes:
         edges = _edges(inner, run)
         if edges is None:
@@ -72,6 +73,25 @@ def two_input_cell(
         steps = [step for edge, scale in edges for step in _steps(edge.op, sources[edge.source], run, scale)]
         sources.append(Source(node(steps)))
     return torch.cat([source.x for source in sources[2:]], dim=1)
+
+
+def _inputs(module: TwoInputCell, older: torch.Tensor, newer: torch.Tensor) -> list[torch.Tensor]:
+    """What `module.inputs` gives, in a form that is cheap to differentiate twice."""
+    parts = [*module.older, module.older_norm, *module.newer]
+    known = all(type(part) in (nn.ReLU, nn.Conv2d, nn.BatchNorm2d) and not watched(part) for part in parts)
+    if not known or not all(part.training for part in parts):
+        return module.inputs(older, newer)
+    convs = [part for part in module.older if isinstance(part, nn.Conv2d)]
+    older = torch.relu(older)
+    seen = [older]
+    if len(convs) == 2:
+        seen.append(nn.functional.pad(older[:, :, 1:, 1:], (0, 1, 0, 1)))
+    halves = [convolved(conv, x) for conv, x in zip(convs, seen, strict=True)]
+    _, conv, norm = module.newer
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    ends = convolved(conv, torch.relu(newer))
+    return [gated_norm(None, module.older_norm, torch.cat(halves, dim=1)), gated_norm(None, norm, ends)]
 
 
 def _plain(module: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:

@@ -12,10 +12,12 @@ import torch
 from torch import nn
 
 from searchitect.nets.blocks import Zero
+from searchitect.nets.convolutions import Geometry, convolution
 from searchitect.nets.depthwise import depthwise, join, split
 from searchitect.nets.folded import Term, folded_relus, folded_sum
+from searchitect.nets.normed import gated_norm, normalised, remember
 from searchitect.nets.operations import Depthwise, SameConv, Skip
-from searchitect.nets.weighted import average, gated_norm, maximum, normalised, remember, weighted_sum
+from searchitect.nets.weighted import average, maximum, weighted_sum
 
 _NARROW = 16  # a single 1×1 convolution with more channels is faster with a BatchNorm of its own
 _CONV = [nn.ReLU, nn.Conv2d, nn.BatchNorm2d]
@@ -113,7 +115,7 @@ def _folded(terms: list[Term]) -> torch.Tensor:
     """Σ gate · norm(conv(z)), as a sum of products where that pays."""
     term = terms[0]
     if len(terms) == 1 and term.z.shape[1] > _NARROW:
-        return gated_norm(term.gate, term.norm, term.conv(term.z))
+        return gated_norm(term.gate, term.norm, convolved(term.conv, term.z))
     return folded_sum(terms)
 
 
@@ -124,7 +126,7 @@ def _add(step: Step, parts: list[Any], groups: _Groups) -> None:
     groups.norms.extend(norms[: not groups.norms])
     if kinds == [Zero]:
         return
-    if _watched(step.operation) or not all(_alike(norm, groups.norms[0]) for norm in norms):
+    if watched(step.operation) or not all(_alike(norm, groups.norms[0]) for norm in norms):
         groups.own.append(step.plain())
         return
     if kinds == [nn.Identity]:
@@ -135,7 +137,7 @@ def _add(step: Step, parts: list[Any], groups: _Groups) -> None:
         if _pointwise(parts[1]):
             groups.folded.append(Term(step.source.relu(), parts[1], parts[2], step.gate))
         else:
-            groups.own.append(gated_norm(step.gate, parts[2], parts[1](step.source.relu())))
+            groups.own.append(gated_norm(step.gate, parts[2], convolved(parts[1], step.source.relu())))
     elif kinds in (_DEEP, _DEEP * 2) and all(map(_separable, parts[1::4], parts[2::4], parts[3::4])):
         _add_depthwise(step, parts, groups)
     else:
@@ -190,7 +192,7 @@ def _parts(module: nn.Module) -> list[Any]:
     return list(module) if type(module) is nn.Sequential else [module]
 
 
-def _watched(module: nn.Module) -> bool:
+def watched(module: nn.Module) -> bool:
     """Whether something waits for this module to be called: a hook, or a forward pass that was put over its own."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     return bool(hooks) or "forward" in vars(module)
@@ -212,13 +214,27 @@ def _pointwise(conv: nn.Conv2d) -> bool:
     return same and conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.padding == (0, 0)
 
 
+def convolved(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """conv(x), in a form that is cheap to differentiate twice where it is a usual one."""
+    if conv.groups == 1 and conv.bias is None and _centred(conv):
+        return convolution(x, conv.weight, Geometry(conv.stride[0], conv.dilation[0]))
+    y: torch.Tensor = conv(x)
+    return y
+
+
+def _centred(conv: nn.Conv2d) -> bool:
+    """Square and odd, with the zeros around that keep the size at stride 1."""
+    square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.dilation))
+    size = conv.kernel_size[0]
+    return square and size % 2 == 1 and (
+        conv.padding == (conv.dilation[0] * (size // 2),) * 2 and conv.padding_mode == "zeros"
+    )  # fmt: skip
+
+
 def _separable(deep: nn.Conv2d, point: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     """Whether `depthwise` and `folded_sum` compute just this."""
-    square = all(len(set(pair)) == 1 for pair in (deep.kernel_size, deep.stride, deep.dilation))
-    size, dilation = deep.kernel_size[0], deep.dilation[0]
-    padded = deep.padding == (dilation * (size // 2),) * 2 and deep.padding_mode == "zeros" and size % 2 == 1
     alone = deep.groups == deep.in_channels == deep.out_channels and deep.bias is None
-    return square and padded and alone and _pointwise(point) and _trains(norm)
+    return _centred(deep) and alone and _pointwise(point) and _trains(norm)
 
 
 def total(tensors: list[torch.Tensor]) -> torch.Tensor:

@@ -1,6 +1,6 @@
-"""Sums with gates as factors, averages and normalisation, each keeping as little as possible for the backward pass.
+"""Sums with gates as factors, averages and maxima, each keeping as little as possible for the backward pass.
 
-Each can be differentiated again. For tensors in channels_last.
+Each can be differentiated again, at the cost of another backward pass. For tensors in channels_last.
 Shapes: B batch, C channels, H W.
 """
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from searchitect.nets.depthwise import depthwise
@@ -25,101 +26,60 @@ def weighted_sum(gates: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor])
 class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gates: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
-        y = tensors[0] * gates[0]
-        for gate, tensor in zip(gates[1:], tensors[1:], strict=True):
-            y.addcmul_(tensor, gate)
-        ctx.save_for_backward(gates, *tensors)
-        return y
+        ctx.save_for_backward(gates, *(tensors if gates.requires_grad else ()))
+        return _sum(gates, tensors)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         gates, *tensors = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        of_gates = None
-        if ctx.needs_input_grad[0]:
-            flat = _flat(gradient)
-            of_gates = torch.stack([torch.dot(flat, _flat(tensor)) for tensor in tensors])
-        wanted = ctx.needs_input_grad[1:]
-        of_tensors = [gradient * gate if want else None for gate, want in zip(gates, wanted, strict=True)]
-        return of_gates, *of_tensors
+        of_gates = _Dots.apply(gradient, *tensors) if ctx.needs_input_grad[0] else None  # type: ignore[no-untyped-call]
+        if not any(ctx.needs_input_grad[1:]):
+            return of_gates, *([None] * (len(ctx.needs_input_grad) - 1))
+        return of_gates, *_Spread.apply(gradient, gates)  # type: ignore[no-untyped-call]
 
 
-def normalised(x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """BatchNorm of a training batch without scale and shift, and the mean and variance (C); keeps its output alone.
-
-    (B, C, H, W) → the same.
-    """
-    y, _, mean, variance = _Normalised.apply(x, eps)  # type: ignore[no-untyped-call]
-    return y, mean, variance
-
-
-class _Normalised(torch.autograd.Function):
-    """x → y, 1 / √(variance + eps), mean, variance. Ioffe and Szegedy 2015, algorithm 1; its gradient (section 3) is
-    written with y and the second result, which is a result so that the gradient can be differentiated again."""
+class _Spread(torch.autograd.Function):
+    """gradient, gates (K) → gate · gradient × K."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, eps: float) -> tuple[torch.Tensor, ...]:
-        y, mean, inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, eps)
-        variance = inverse.square().reciprocal() - eps
-        ctx.save_for_backward(y, inverse)
-        ctx.mark_non_differentiable(mean, variance)
-        ctx.set_materialize_grads(False)
-        return y, inverse, mean, variance
+    def forward(ctx: Any, gradient: torch.Tensor, gates: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        ctx.save_for_backward(gradient, gates)
+        return tuple(gradient * gate for gate in gates)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor | None) -> Any:
-        y, inverse = ctx.saved_tensors
-        gradient, of_inverse = gradients[:2]
-        shape, pixels = (1, -1, 1, 1), y.numel() // y.shape[1]
-        back = None
-        if gradient is not None:
-            mean, along = gradient.sum((0, 2, 3)) / pixels, (gradient * y).sum((0, 2, 3)) / pixels
-            back = torch.addcmul((-mean * inverse).view(shape), gradient, inverse.view(shape))
-            back = torch.addcmul(back, y, (-along * inverse).view(shape))
-        if of_inverse is not None:
-            own = y * (of_inverse * inverse.square() / -pixels).view(shape)
-            back = own if back is None else back + own
-        return back, None
+    @once_differentiable
+    def backward(ctx: Any, *along: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        gradient, gates = ctx.saved_tensors
+        along = tuple(t.contiguous(memory_format=torch.channels_last) for t in along)
+        return _sum(gates, along), _dots(gradient, along)
 
 
-def gated_norm(gate: torch.Tensor | None, norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
-    """gate · norm(x) in training mode, the gate being part of the scale: (B, C, H, W) → the same."""
-    scale: torch.Tensor | None = norm.weight
-    shift: torch.Tensor | None = norm.bias
-    if gate is not None:  # a gate merely expanded would do, but torch 2.13 then computes wrong gradients
-        scale = gate.repeat(x.shape[1]) if scale is None else scale * gate
-        shift = None if shift is None else shift * gate
-    factor = _factor(norm)
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked += 1
-    return F.batch_norm(x, norm.running_mean, norm.running_var, scale, shift, True, factor, norm.eps)
+class _Dots(torch.autograd.Function):
+    """gradient, tensors × K → Σ gradient · tensor (K)."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(gradient, *tensors)
+        return _dots(gradient, tensors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, along: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        gradient, *tensors = ctx.saved_tensors
+        return _sum(along, tensors), *(gradient * a for a in along)
 
 
-def remember(norms: Sequence[nn.BatchNorm2d], mean: torch.Tensor, variance: torch.Tensor, pixels: int) -> None:
-    """Move the running statistics of K norms as BatchNorm does, by mean and (biased) variance (K, C) of the pixels.
-
-    By `.data`, since BatchNorm itself moves them unseen by autograd, which may hold them for a second derivative.
-    """
-    with torch.no_grad():
-        groups: dict[float, list[int]] = {}
-        for k, norm in enumerate(norms):
-            if norm.num_batches_tracked is not None:
-                groups.setdefault(_factor(norm), []).append(k)
-        counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
-        if counts:
-            torch._foreach_add_(counts, 1)
-        unbiased = variance * (pixels / (pixels - 1))
-        for factor, members in groups.items():
-            for name, new in (("running_mean", mean), ("running_var", unbiased)):
-                old = [getattr(norms[k], name).data for k in members]
-                torch._foreach_lerp_(old, [new[k] for k in members], factor)
+def _sum(gates: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    y = tensors[0] * gates[0]
+    for gate, tensor in zip(gates[1:], tensors[1:], strict=True):
+        y.addcmul_(tensor, gate)
+    return y
 
 
-def _factor(norm: nn.BatchNorm2d) -> float:
-    """The weight of this batch. A momentum of None stands for the mean over all batches."""
-    if norm.momentum is not None:
-        return norm.momentum
-    return 1 / (1 + float(norm.num_batches_tracked)) if norm.num_batches_tracked is not None else 0.0
+def _dots(gradient: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    flat = _flat(gradient)
+    return torch.stack([torch.dot(flat, _flat(tensor)) for tensor in tensors])
 
 
 def average(pool: nn.AvgPool2d, x: torch.Tensor) -> torch.Tensor:
