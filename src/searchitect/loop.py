@@ -59,6 +59,7 @@ class Loop:
         self.durations: deque[float] = deque(maxlen=64)  # of finished trials, as the driver saw them
         self.announcer = Announcer(self.observer)
         self.forecast_given = False
+        self.ended: list[int] = []  # trials that the observer has not heard of yet
         self.half: float | None = None  # seconds of the search that are left when the forecast is given again
 
     # -- the loop ------------------------------------------------------------------------------------
@@ -84,6 +85,7 @@ class Loop:
                 self._show()
                 if self._must_stop():
                     self._wind_down()
+            self._tell_of_ended()
         finally:
             self.executor.listener = None
         return self.stopped or "exhausted"
@@ -117,7 +119,9 @@ class Loop:
             trial = self._next()
             if trial is None:
                 return
-            if not self.ledger.reused(trial):
+            if self.ledger.reused(trial):
+                self.ended.append(trial.number)
+            else:
                 self._submit(trial)
 
     def _worth_starting(self) -> bool:
@@ -244,6 +248,7 @@ class Loop:
     def _finish(self, trial: Trial, attempt: int) -> None:
         self.ledger.finish(trial, attempt)
         self.sessions.pop(trial.number, None)
+        self.ended.append(trial.number)
 
     # -- ending --------------------------------------------------------------------------------------
 
@@ -267,6 +272,7 @@ class Loop:
                 self._handle(event)
 
     def _show(self) -> None:
+        self._tell_of_ended()
         now = self.clock()
         left = None if self.limits.deadline is None else max(0.0, self.limits.deadline - now)
         trials_left = None if self.limits.trials is None else max(0, self.limits.trials - self.ledger.measured)
@@ -285,3 +291,14 @@ class Loop:
             facts = forecast(usual, self.executor.slots, measured, trials_left, left, self.limits.reserve)
             self.store.note("forecast", facts)
             self.announcer.forecast(facts)
+
+    def _tell_of_ended(self) -> None:
+        """What is on disk now; a copy that still waits for its result is told of later."""
+        waiting = []
+        for number in dict.fromkeys(self.ended):
+            trial = self.ledger.trials[number]
+            if trial.state in (State.DONE, State.FAILED, State.PRUNED):
+                self.announcer.trial(trial)
+            elif trial.number not in self.flying:
+                waiting.append(number)
+        self.ended = waiting

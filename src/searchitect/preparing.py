@@ -22,7 +22,7 @@ from searchitect.errors import ArchitectureError, TrialError, UsageError
 from searchitect.evaluators import Evaluator, FunctionEvaluator, TrainEvaluator
 from searchitect.evaluators.memory import LEAST, room_mb
 from searchitect.executors import Executor, make
-from searchitect.executors.system import machine_mb
+from searchitect.executors.system import cores, machine_mb
 from searchitect.nets import Costs
 from searchitect.records import COST_METRICS, Cause, Objective, State, Trial, goals, objectives
 from searchitect.scores import check_names
@@ -123,7 +123,7 @@ class Prepared:
             return on_cluster(self.settings, folder)
         return make(
             "processes", workers=self.workers, threads=self.threads, memory_mb=self.settings.memory_mb, folder=folder,
-            devices=(self.device,),
+            devices=devices(self.device),
         )  # fmt: skip
 
     @property
@@ -245,8 +245,13 @@ def _with_function(
     )  # fmt: skip
 
 
+def devices(device: str) -> tuple[str, ...]:
+    """What workers are spread over: with device="cuda" every GPU there is, one worker for each unless told otherwise;
+    a numbered one ("cuda:1") is that one alone."""
+    return tuple(f"cuda:{n}" for n in range(torch.cuda.device_count())) if device == "cuda" else (device,)
+
+
 def _machine(settings: Settings) -> tuple[int, int, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if settings.executor == "ray":
         return room(settings)
     only_there = [name for name in ON_CLUSTER if getattr(settings, name) != default(name)]
@@ -259,9 +264,9 @@ def _machine(settings: Settings) -> tuple[int, int, str]:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from None
-    usual = torch.cuda.device_count() if device == "cuda" else min(cores, 8)
+    usual = torch.cuda.device_count() if device == "cuda" else min(cores(), 8)
     workers = 1 if settings.executor == "serial" else settings.workers or usual
-    return workers, settings.threads or max(1, cores // workers), device
+    return workers, settings.threads or max(1, cores() // workers), device
 
 
 def _load(settings: Settings, given: Given) -> RawData | None:

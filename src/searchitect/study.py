@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from searchitect.errors import StorageError, UsageError
-from searchitect.observer import Announcer, Observer
+from searchitect.observer import Announcer, Observer, Watchers
 from searchitect.records import Objective, State, Trial, Verdict, best, front, jsonable, objectives
 from searchitect.settings import Settings, from_mapping
 from searchitect.space import Architecture, Space
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def search(
     space: Any = None, data: Any = None, *, evaluate: Any = None, baseline: Any = None,
-    settings: Settings | None = None, observer: Observer | None = None, enqueue: Iterable[Architecture] = (),
+    settings: Settings | None = None, observer: Watchers = None, enqueue: Iterable[Architecture] = (),
     **options: Any,
 ) -> Study:  # fmt: skip
     """Search a network, retrain the best over seeds, compare it with a hand-made one on unread test data.
@@ -37,6 +37,8 @@ def search(
     loss:     your own loss in our training, `loss(outputs, y) → scalar tensor`, also in a supernet.
     step:     or the whole of a training step up to the loss, `step(network, x, y) → scalar tensor`.
     enqueue:  architectures to try first.
+    observer: an `Observer` (a logger of `searchitect.interop.trackers`), a function that is called with each trial that
+              has ended, or a list of them; one that fails never stops the search.
     start:    architectures that the strategy proposes first: Architecture, decisions by name, or the path of an
               arch.json; one or several (in contrast to `enqueue`, the strategy makes these proposals itself).
     options:  every field of `Settings` (budget="10m", trials=20, objectives=[...], workers=2, seed=0,
@@ -68,7 +70,7 @@ def search(
     chosen = settings or from_mapping(plain)
     prepared = prepare(chosen, Given(space, data, evaluate, baseline, **extra))
     folder = Path(chosen.path) if chosen.path else free_folder(chosen.name)
-    return _start(folder, prepared, Announcer(observer or Observer()), began, list(enqueue))
+    return _start(folder, prepared, Announcer(observer), began, list(enqueue))
 
 
 def plan(settings: Settings, space: Any = None, data: Any = None, probe: bool = False) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def plan(settings: Settings, space: Any = None, data: Any = None, probe: bool = 
 
 def resume(
     path: str | Path, *, data: Any = None, evaluate: Any = None, space: Any = None, baseline: Any = None,
-    code: str | None = None, observer: Observer | None = None, **changes: Any,
+    code: str | None = None, observer: Watchers = None, **changes: Any,
 ) -> Study:  # fmt: skip
     """Go on with a study where it ended: unfinished trials are queued again, finished ones are kept.
 
@@ -122,7 +124,7 @@ def resume(
             budget_seconds=chosen.budget_seconds, trials_limit=chosen.trials, data=prepared.data_facts or None,
             settings=dict(meta["settings"]) | {k: v for k, v in changes.items() if v is not None and k not in CODE},
         )  # fmt: skip
-        watcher = Announcer(observer or Observer())
+        watcher = Announcer(observer)
         watcher.plan(dict(store.meta))
         for text in notes:
             store.note("resume", {"text": text})

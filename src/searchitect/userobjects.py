@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from searchitect.errors import ArchitectureError, UsageError
+from searchitect.records import candidates, front, losses, objectives
 from searchitect.space import Architecture, Space
+from searchitect.store import Store
+
+FROM_STUDY = 5  # of a former study that a new one starts from
 
 
 def load_object(text: str, what: str) -> Any:
@@ -44,13 +48,37 @@ def load_object(text: str, what: str) -> Any:
 
 
 def start_architectures(items: Any, space: Space) -> tuple[Architecture, ...]:
-    """Architectures of the space from Architectures, decisions by name, or paths of arch.json files.
+    """Architectures of the space from Architectures, decisions by name, paths of arch.json files, or folders of
+    studies, which give their best (`FROM_STUDY` at most, the best first, each once).
 
     Raises UsageError that names the item which is none of these, or none of the space.
     """
     if isinstance(items, (str, os.PathLike, Mapping, Architecture)) or not isinstance(items, Iterable):
         items = [items]
-    return tuple(_start_architecture(item, f"start {position}", space) for position, item in enumerate(items, 1))
+    found: list[Architecture] = []
+    for position, item in enumerate(items, 1):
+        what = f"start {position}"
+        if isinstance(item, (str, os.PathLike)) and (Path(item).expanduser() / "study.db").exists():
+            several = best_of_study(Path(item).expanduser())
+            found += (_start_architecture(one, f"{what}, {os.fspath(item)}", space) for one in several)
+        else:
+            found.append(_start_architecture(item, what, space))
+    return tuple(dict.fromkeys(found))
+
+
+def best_of_study(folder: Path) -> list[Mapping[str, Any]]:
+    """Decisions of the best trials of a study: with several goals those that none dominates come first.
+
+    Raises UsageError when nothing in it was measured.
+    """
+    with Store.open(folder) as store:
+        trials, aims = store.trials(), objectives(store.meta["objectives"])
+    measured = [t for t in candidates(trials, aims) if t.source is None]
+    first = {t.number for t in front(measured, aims)}
+    ranked = sorted(measured, key=lambda t: (t.number not in first, losses(t, aims) or (), t.number))
+    if not ranked:
+        raise UsageError(f"start {folder}: nothing was measured in this study that keeps its limits")
+    return [t.architecture.decisions for t in ranked[:FROM_STUDY]]
 
 
 def _start_architecture(item: Any, what: str, space: Space) -> Architecture:

@@ -161,7 +161,20 @@ def machine_mb() -> float:
 
 
 def cores() -> int:
-    """How many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """How many processor cores this process may use: those it is bound to, or fewer where a container has a quota."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(bound, int(cpu_quota() or bound)))
+
+
+def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Processors that the control group may keep busy (docker --cpus 1.5), or None without a limit.
+
+    A share of a core counts as none: more threads than the quota has are all held up when it is used up.
+    """
+    with suppress(OSError, ValueError):  # version 2: "150000 100000", or "max 100000"
+        quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
+        return None if quota == "max" else int(quota) / int(period)
+    with suppress(OSError, ValueError):  # version 1, where -1 is no limit
+        allowed = int((root / "cpu" / "cpu.cfs_quota_us").read_text(encoding="ascii"))
+        return allowed / int((root / "cpu" / "cpu.cfs_period_us").read_text(encoding="ascii")) if allowed > 0 else None
+    return None

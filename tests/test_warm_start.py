@@ -1,0 +1,48 @@
+"""A study that starts from the best of a former one, and one that ends when nothing better comes."""
+
+import pytest
+
+from searchitect import Manual, Space, integer, one_of
+from searchitect.errors import UsageError
+from searchitect.space import Layer
+from searchitect.userobjects import FROM_STUDY, start_architectures
+
+SPACE = Space(Layer("toy.Net", {"width": one_of(*range(8)), "depth": integer(1, 5)}))
+
+
+def former(path, aims, measure):
+    with Manual(SPACE, aims, path) as study:
+        for trial in study.take(20):
+            study.tell(trial, **measure(trial.architecture.decisions))
+        return [t for t in study.trials if t.source is None]
+
+
+def test_the_best_of_a_former_study_come_first(tmp_path):
+    trials = former(tmp_path / "old", "max score", lambda d: {"score": d["width"] + d["depth"] / 10})
+    wanted = sorted(trials, key=lambda t: -t.value("score"))[:FROM_STUDY]
+    found = start_architectures(tmp_path / "old", SPACE)
+    assert [a.decisions for a in found] == [t.architecture.decisions for t in wanted]
+    with Manual(SPACE, "max score", tmp_path / "new", start=tmp_path / "old", strategy="regularized-evolution") as new:
+        first = [new.ask() for _ in range(FROM_STUDY)]
+    assert [t.architecture for t in first] == list(found)
+    assert {t.proposal.origin for t in first} == {"start"}
+
+
+def test_limits_are_kept_and_the_front_goes_first(tmp_path):
+    former(tmp_path / "old", ["max score", "min cost", "cost < 6"], lambda d: {"score": d["depth"], "cost": d["width"]})
+    found = start_architectures([str(tmp_path / "old")], SPACE)
+    points = [(a.decisions["depth"], a.decisions["width"]) for a in found]
+    assert all(cost < 6 for _, cost in points)
+    best_score = max(score for score, _ in points)
+    assert points[0] == (best_score, min(c for s, c in points if s == best_score))
+
+
+def test_a_study_of_another_space_or_without_results_is_named(tmp_path):
+    former(tmp_path / "old", "max score", lambda d: {"score": 1.0})
+    other = Space(Layer("toy.Net", {"size": one_of(1, 2)}))
+    with pytest.raises(UsageError, match=r"start 1, .*old: "):
+        start_architectures(tmp_path / "old", other)
+    with Manual(SPACE, "max score", tmp_path / "empty"):
+        pass
+    with pytest.raises(UsageError, match="nothing was measured"):
+        start_architectures(tmp_path / "empty", SPACE)
