@@ -143,6 +143,15 @@ def test_limits_hold_strictly_and_missing_numbers_keep_none():
     assert not objective("f1 > 0.5").kept(0.5)
     assert objective("accuracy").kept(None)
     assert objective("latency_ms < inf").kept(1e300)
+    far = {
+        "latency_ms < 2": 0.5,
+        "latency_ms > 4": 0.25,
+        "latency_ms < 3": 1e-9,
+        "latency_ms": 0.0,
+        "latency_ms > 2": 0.0,
+    }
+    assert {text: objective(text).excess(3.0) for text in far} == far
+    assert objective("latency_ms < 2").excess(math.nan) == math.inf
 
 
 def test_losses_turn_every_goal_downwards():

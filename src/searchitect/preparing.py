@@ -96,6 +96,13 @@ class Prepared:
             return False
         return self.capacity.threshold is None or self._fits(architecture)
 
+    def excess(self, architecture: Architecture) -> float:
+        """How far it is from being feasible, see `Costs.excess`; networks too large for the memory are 1 away."""
+        if self.known is not None or self.costs is None:
+            return 0.0 if self.feasible(architecture) else 1.0
+        far = self.costs.excess(architecture, self._limits)
+        return far if self.capacity.threshold is None or self._fits(architecture) else far + 1.0
+
     def _fits(self, architecture: Architecture) -> bool:
         try:
             return self.least_mb is None or self.capacity.allows(self.least_mb(architecture))

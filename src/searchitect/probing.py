@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 from collections.abc import Callable
+from itertools import islice
 
 import msgspec
 
@@ -14,12 +15,14 @@ from searchitect.executors import Executor, Failed
 from searchitect.preparing import Prepared
 from searchitect.seeds import derive, stream
 from searchitect.space import Architecture
+from searchitect.strategies.base import led_to_limits
 from searchitect.tasks import failure_line, run_tasks
 
 log = logging.getLogger(__name__)
 
 SAMPLES = 100
 TRIES = 1_000
+LED = 10
 LONG_ENOUGH = 1.0  # seconds of an epoch from which the warm-up no longer matters
 
 
@@ -31,22 +34,14 @@ def typical_architectures(prepared: Prepared) -> list[Architecture]:
     seconds, which is what a number of trials takes in all. Where a few are many times larger than most, a median
     promised three times the trials that came. Two err less than one: equal MACs may take half as long again.
     """
-    space, costs = prepared.space, prepared.costs
+    costs = prepared.costs
     found: list[tuple[int, Architecture]] = []
-    for i in range(TRIES):
-        architecture = space.sample(stream(prepared.settings.seed, i, "probe"))
-        if prepared.feasible(architecture):
-            try:
-                macs = costs.of(architecture).macs if costs is not None else 0
-            except (BuildError, TrialError):
-                macs = 0
-            found.append((macs, architecture))
-            if len(found) == SAMPLES:
-                break
-    if not found:
-        raise StudyFailedError(
-            f"none of {TRIES} random architectures keeps the limits: loosen a limit or widen the space"
-        )
+    for architecture in _some_feasible(prepared):
+        try:
+            macs = costs.of(architecture).macs if costs is not None else 0
+        except (BuildError, TrialError):
+            macs = 0
+        found.append((macs, architecture))
     found.sort(key=lambda one: one[0])
     chosen = []
     for half in filter(None, (found[: len(found) // 2], found[len(found) // 2 :])):
@@ -54,6 +49,23 @@ def typical_architectures(prepared: Prepared) -> list[Architecture]:
         at = min(range(len(half)), key=[abs(macs - mean) for macs, _ in half].__getitem__)
         chosen.append(half[at][1])
     return list(dict.fromkeys(chosen))
+
+
+def _some_feasible(prepared: Prepared) -> list[Architecture]:
+    """At most `SAMPLES` random feasible architectures; where no random one is, some that were led to the limits."""
+    space, seed = prepared.space, prepared.settings.seed
+    drawn = (space.sample(stream(seed, i, "probe")) for i in range(TRIES))
+    found = list(islice(filter(prepared.feasible, drawn), SAMPLES))
+    if not found:
+        sources = [stream(seed, i, "limits") for i in range(LED)]
+        led = [led_to_limits(space, prepared.excess, source, space.sample(source)) for source in sources]
+        found = [architecture for architecture in led if architecture is not None]
+    if not found:
+        raise StudyFailedError(
+            f"none of {TRIES:,} random architectures keeps the limits, nor do mutations lead to one: loosen a limit "
+            "or widen the space"
+        )
+    return found
 
 
 def seconds_per_epoch(prepared: Prepared, executor: Executor, interrupted: Callable[[], bool]) -> tuple[float, float]:

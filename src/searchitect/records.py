@@ -15,6 +15,7 @@ import msgspec
 
 from searchitect.errors import UsageError
 from searchitect.space import Architecture, Scalar
+from searchitect.space.limits import beyond
 
 
 class State(StrEnum):
@@ -147,6 +148,10 @@ class Objective(msgspec.Struct, frozen=True):
         if value is None or math.isnan(value):
             return False
         return value < self.limit if self.direction == "min" else value > self.limit
+
+    def excess(self, value: float) -> float:
+        """How far a value is from keeping a limit, as a share of the limit: 0 where it is kept, else more than 0."""
+        return 0.0 if self.limit is None else beyond(value, self.limit, self.direction)
 
     def __str__(self) -> str:
         if self.limit is not None:

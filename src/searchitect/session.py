@@ -223,7 +223,8 @@ class Session:
         if self.method is not None:
             name, options = inner_strategy(self.method, options)
         setting = Setting(
-            prepared.space, prepared.objectives, settings.seed, self._fidelity(fidelities), feasible, prepared.start
+            prepared.space, prepared.objectives, settings.seed, self._fidelity(fidelities), feasible, prepared.start,
+            excess=None if feasible is None else prepared.excess,
         )  # fmt: skip
         if settings.screen:
             expected = settings.trials or full_trials(str(self.store.meta["strategy"]["name"]))

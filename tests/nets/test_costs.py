@@ -142,6 +142,9 @@ def test_limits_on_costs():
     for limit, kept in limits.items():
         assert costs.feasible(narrow, [objective(limit)])
         assert costs.feasible(wide, [objective(limit)]) is kept
+    beyond = costs.excess(wide, [objective("params < 1000"), objective("macs > 8000"), objective("memory_mb < 100")])
+    assert beyond == pytest.approx((4400 - 1000) / 1000 + (8000 - 4000) / 8000)
+    assert costs.excess(wide, [objective("params < 4400")]) > 0.0  # strictly below
 
 
 def test_a_value_that_cannot_be_computed_is_infeasible():

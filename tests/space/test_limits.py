@@ -75,6 +75,7 @@ def test_feasible_is_what_the_limits_say():
     for architecture in costs.space.enumerate():
         kept = params(architecture) < 500 and small(architecture)
         assert costs.feasible(architecture) is kept
+        assert (costs.excess(architecture) == 0.0) is kept
         assert costs.of(architecture).params == params(architecture)
     kept = [a for a in costs.space.enumerate() if costs.feasible(a)]
     assert 0 < len(kept) < int(costs.space.size)

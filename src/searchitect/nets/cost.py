@@ -6,6 +6,7 @@ shape, run on the CPU under torch's flop counter, and remembered.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
@@ -40,8 +41,8 @@ class Limit(Protocol):
     def metric(self) -> str:
         """Name of the metric."""
 
-    def kept(self, value: float | None) -> bool:
-        """Whether the value keeps the limit; always true for a goal."""
+    def excess(self, value: float) -> float:
+        """How far the value is from keeping the limit; 0 where it does, and for a goal."""
 
 
 class Costs:
@@ -95,24 +96,28 @@ class Costs:
         return fixed + (cost.memory_mb - fixed) * rows / self.batch
 
     def feasible(self, architecture: Architecture, objectives: Iterable[Limit] = ()) -> bool:
-        """Whether the architecture fits together and keeps every limit on params, macs, memory_mb and what is predicted,
-        and those that the space declares.
+        """Whether the architecture fits together and keeps every limit on params, macs, memory_mb and what is
+        predicted, and those that the space declares.
 
         What cannot be known without running the user's failing code counts as feasible: the trial will
         then fail with its true cause.
         """
-        if not self.space.allows(architecture):
-            return False
+        return self.space.allows(architecture) and self.excess(architecture, objectives) == 0.0
+
+    def excess(self, architecture: Architecture, objectives: Iterable[Limit] = ()) -> float:
+        """How far an architecture is from being `feasible`: 0 where it is, infinity where it does not fit together.
+
+        Else the sum over the limits of what is beyond each, as a share of it, and 1 for each function that says no.
+        """
+        refused = sum(not one.allows(architecture) for one in self.space.limits if not one.metric)
         try:
-            cost = self.of(architecture)
+            known = self.numbers(architecture)
         except BuildError:
-            return False
+            return math.inf
         except TrialError:
-            return True
-        known = cost._asdict()
-        if not all(o.kept(known[o.metric]) for o in (*self.space.cost_limits, *objectives) if o.metric in known):
-            return False
-        return all(o.kept(self.predicted[o.metric](architecture)) for o in objectives if o.metric in self.predicted)
+            return float(refused)
+        limits = (*self.space.cost_limits, *objectives)
+        return refused + sum(o.excess(known[o.metric]) for o in limits if o.metric in known)
 
     def numbers(self, architecture: Architecture) -> dict[str, float]:
         """Everything that is known beforehand, by the names of metrics."""

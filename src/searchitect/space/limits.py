@@ -52,6 +52,10 @@ class Limit:
             return False
         return value < self.bound if self.direction == "min" else value > self.bound
 
+    def excess(self, value: float) -> float:
+        """`beyond` for a limit on a cost."""
+        return beyond(value, self.bound, self.direction)
+
     def allows(self, architecture: Architecture) -> bool:
         """What the user's function says. Raises SpaceError when it is not here, fails or gives no yes or no."""
         if self.function is None:
@@ -69,6 +73,17 @@ class Limit:
         if type(answer).__name__ not in ("bool", "bool_"):  # also numpy's, which is not loaded here
             raise SpaceError(f"the limit {self.target!r} must return True or False, got {answer!r:.60}")
         return bool(answer)
+
+
+def beyond(value: float, bound: float, direction: Literal["min", "max"]) -> float:
+    """How far a value is from staying below ("min") or above ("max") a bound, as a share of the bound.
+
+    0 where it does; else more than 0, and infinity for what is not a number.
+    """
+    over = value - bound if direction == "min" else bound - value
+    if math.isnan(over):
+        return math.inf
+    return 0.0 if over < 0.0 else max(over / max(abs(bound), 1e-12), 1e-9)
 
 
 def limit(condition: str | Callable[[Architecture], Any]) -> Limit:

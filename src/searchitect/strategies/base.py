@@ -16,24 +16,27 @@ Start architectures count as draws: they are asked, told and replayed like all o
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 from searchitect.errors import ArchitectureError, SpaceError, UsageError
 from searchitect.records import Fidelity, Objective, Proposal, Trial, losses
-from searchitect.seeds import stream
+from searchitect.seeds import Stream, stream
 from searchitect.space import Architecture, Space
 
 Fitness = tuple[float, tuple[float, ...]]  # violation of the limits, then the goals; smaller is better
-ATTEMPTS = 1000  # draws in a row that break a limit before a space counts as almost empty
+ATTEMPTS = 1000  # draws or steps in a row that break a limit before a space counts as almost empty
+DRAWS = 250  # draws before the nearest of them is led towards the limits, where distances are known
 
 
 class Setting(NamedTuple):
     """What a strategy may know: the space, the objectives, the study's seed and the fidelity to propose.
 
     `feasible` says without building whether an architecture can be built and keeps the limits known
-    beforehand (None: all can); proposals must be feasible.
+    beforehand (None: all can); proposals must be feasible. `excess` says how far it is from that: 0 where it is
+    feasible, infinity where it cannot be built (None: not known).
     `start` are architectures to propose before all others, in this order (`check_start` has looked at them).
     `score` says without training how promising each is, larger for better, NaN where there is no score (None: nobody
     computes scores). Same architecture, same score, also when a study is replayed.
@@ -46,6 +49,7 @@ class Setting(NamedTuple):
     feasible: Callable[[Architecture], bool] | None = None
     start: tuple[Architecture, ...] = ()
     score: Callable[[Sequence[Architecture]], Sequence[float]] | None = None
+    excess: Callable[[Architecture], float] | None = None
 
 
 class Member(NamedTuple):
@@ -109,26 +113,58 @@ def initial(setting: Setting, draw: int, events: int, by: Literal["branch", "arc
     if setting.feasible is None:
         architecture = space.sample(source, by=by)
     else:
-        architecture = first_feasible(setting, lambda _attempt: space.sample(source, by=by))
+        architecture = first_feasible(setting, lambda _attempt: space.sample(source, by=by), source)
     return Proposal(architecture, setting.fidelity, draw, (), events, "sample")
 
 
-def first_feasible(setting: Setting, draw: Callable[[int], Architecture]) -> Architecture:
-    """`draw(attempt)` until one is feasible. Raises SpaceError after 1,000 in a row are not."""
-    feasible = setting.feasible
+def first_feasible(setting: Setting, draw: Callable[[int], Architecture], source: Stream) -> Architecture:
+    """`draw(attempt)` until one is feasible; after `DRAWS` that are not, the nearest of them `led_to_limits`.
+
+    Raises SpaceError when neither finds one, or where no distances are known, after 1,000 draws in a row.
+    """
+    feasible, excess = setting.feasible, setting.excess
     if feasible is None:
         return draw(0)
-    for attempt in range(ATTEMPTS):
+    nearest: Architecture | None = None
+    least = math.inf
+    for attempt in range(ATTEMPTS if excess is None else DRAWS):
         architecture = draw(attempt)
-        if feasible(architecture):
+        if excess is None:
+            if feasible(architecture):
+                return architecture
+        elif (far := excess(architecture)) == 0.0:
             return architecture
+        elif nearest is None or far < least:
+            nearest, least = architecture, far
+    if excess is not None and nearest is not None:
+        found = led_to_limits(setting.space, excess, source, nearest)
+        if found is not None:
+            return found
     raise almost_empty(setting)
+
+
+def led_to_limits(
+    space: Space, excess: Callable[[Architecture], float], source: Stream, architecture: Architecture
+) -> Architecture | None:
+    """What mutations make of an architecture that is not feasible: each stays if it is not farther from the limits.
+
+    Where few architectures are feasible, say one in a million, this finds some of them in tens of steps; they are no
+    fair sample. None after 1,000 steps.
+    """
+    far = excess(architecture)
+    for _ in range(ATTEMPTS if space.decisions else 0):
+        if far == 0.0:
+            return architecture
+        changed = space.mutate(architecture, source)
+        if (then := excess(changed)) <= far:
+            architecture, far = changed, then
+    return architecture if far == 0.0 else None
 
 
 def almost_empty(setting: Setting) -> SpaceError:
     """The error that ends a search in which nothing feasible is found."""
     return SpaceError(
-        f"the space is almost empty: {ATTEMPTS} architectures in a row break its limits ({_limits(setting)}). "
+        f"the space is almost empty: {ATTEMPTS:,} architectures in a row break its limits ({_limits(setting)}). "
         "Loosen a limit or widen the space"
     )
 

@@ -59,7 +59,7 @@ class RegularizedEvolution(Strategy):
             source = stream(setting.seed, self.draws, "mutate")
             crossed = self.crossover > 0.0 and source.unit() < self.crossover
             parents = [self._tournament(source) for _ in range(1 + crossed)]
-            child = first_feasible(setting, lambda attempt: self._child(parents, source, attempt))
+            child = first_feasible(setting, lambda attempt: self._child(parents, source, attempt), source)
             numbers = tuple(dict.fromkeys(parent.number for parent in parents))
             origin = "cross" if crossed else "mutate"
             proposal = Proposal(child, setting.fidelity, self.draws, numbers, self.events, origin, self.inherit)

@@ -131,7 +131,7 @@ class LocalSearch(Strategy):
             origin, parents = "perturb", (self.best.number,)
             draw = kicks(setting.space, self.best.architecture, self.kick)
         if self.seen is None:
-            architecture = first_feasible(setting, lambda _attempt: draw(source))
+            architecture = first_feasible(setting, lambda _attempt: draw(source), source)
         else:
             architecture = unseen(setting, self.seen, source, draw)
         return Step(self._begin(), architecture, self._name(architecture), origin, parents)

@@ -66,7 +66,7 @@ class Adapter:
             rejected.append(self._ask(attempt))
             return self._suggested(rejected[0])
 
-        architecture = first_feasible(self.setting, draw)
+        architecture = first_feasible(self.setting, draw, source)
         self.waiting[self.draws] = rejected[0] if rejected else self._fixed(architecture)
         return architecture, "optuna" if rejected else "sample"
 

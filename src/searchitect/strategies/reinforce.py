@@ -88,5 +88,5 @@ def draw(setting: Setting, policy: Policy, number: int) -> Sample:
     def attempt(turn: int) -> Architecture:
         return policy.sample(source).architecture if turn < PATIENCE else setting.space.sample(source)
 
-    architecture = first_feasible(setting, attempt)
+    architecture = first_feasible(setting, attempt, source)
     return Sample(architecture, float(policy.log_probs([architecture])[0]))

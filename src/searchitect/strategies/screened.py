@@ -121,7 +121,7 @@ class Screened(Strategy):
 
     def _random(self, number: int, purpose: str) -> Architecture:
         source = stream(self.setting.seed, number, purpose)
-        return first_feasible(self.setting, lambda _attempt: self.setting.space.sample(source))
+        return first_feasible(self.setting, lambda _attempt: self.setting.space.sample(source), source)
 
     def _passes(self, architecture: Architecture) -> bool:
         if self.setting.feasible is not None and not self.setting.feasible(architecture):

@@ -9,11 +9,12 @@ from typing import Literal
 from searchitect.errors import ArchitectureError, SpaceError, UsageError
 from searchitect.seeds import Stream
 from searchitect.space import Architecture, Space
-from searchitect.strategies.base import ATTEMPTS, Setting, almost_empty
+from searchitect.strategies.base import ATTEMPTS, Setting, almost_empty, led_to_limits
 
 Sameness = Literal["equivalent", "identical"]
 LISTED = 50_000  # architectures; what is left of a space up to this size is listed once random draws find nothing new
 DRAWS = 100  # random draws before that
+FREE, LED = 250, 10  # where distances to the limits are known: random draws, then how many of them are led there
 
 
 class Seen:
@@ -69,20 +70,28 @@ def unseen(
     make = draw or setting.space.sample
     size = setting.space.size
     small = not size.continuous and size.finite <= LISTED
-    infeasible = 0
-    for _ in range(DRAWS if small else ATTEMPTS):
+    infeasible: list[Architecture] = []
+    drawn = DRAWS if small else ATTEMPTS if setting.excess is None else FREE
+    for _ in range(drawn):
         architecture = make(source)
         if setting.feasible is not None and not setting.feasible(architecture):
-            infeasible += 1
+            infeasible.append(architecture)
         elif seen.add(architecture):
             return architecture
     if small and (left := seen.left(setting)):
         architecture = source.pick(left)
         seen.add(architecture)
         return architecture
-    if infeasible == (DRAWS if small else ATTEMPTS):
+    led = 0
+    if (excess := setting.excess) is not None and not small:
+        for start in infeasible[:LED]:
+            found = led_to_limits(setting.space, excess, source, start)
+            led += found is not None
+            if found is not None and seen.add(found):
+                return found
+    if len(infeasible) == drawn and not led:
         raise almost_empty(setting)
-    raise exhausted(setting, "all" if small else f"the last {ATTEMPTS} random")
+    raise exhausted(setting, "all" if small else f"the last {drawn + led:,} random")
 
 
 def kicks(space: Space, centre: Architecture, kick: int) -> Callable[[Stream], Architecture]:
