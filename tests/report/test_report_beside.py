@@ -39,8 +39,8 @@ def test_what_is_not_as_it_should_be_is_left_out(junk):
 
 def forecasts(**changes):
     about = finished_meta(forecast={"trials": 25, "finalize": 50.0}, **changes)
-    later = ("forecast", {"trials": 18, "finalize_seconds": 61.0, "seconds_left": 100.0})
-    found = snapshot(about, many(20), [later])
+    later = [("forecast", {"trials": n, "finalize_seconds": s}) for n, s in ((18, 61.0), (19, 60.0), (20, 59.0))]
+    found = snapshot(about, many(20), later)
     return found, beside.forecast_facts(found, accounts.costs(found.trials, found.meta))
 
 
@@ -48,17 +48,19 @@ def test_the_forecast_stands_beside_what_came():
     found, told = forecasts()
     trained = sum(t.state.value == "done" and t.source is None for t in found.trials)
     assert told == [
-        ("Forecast by the probes", "25 trials, 50 s for the final comparison"),
-        ("Forecast after two trials", "18 trials, 1 min 1 s for the final comparison"),
+        ("Forecast by probes", "25 trials, 50 s for the final comparison"),
+        ("Forecast, two trials", "18 trials, 1 min 1 s for the final comparison"),
+        ("Forecast, half-time", "20 trials, 59 s for the final comparison"),
         ("What came", f"{trained} trials, 53 s for the final comparison; 97% of the budget used"),
     ]
     assert beside.forecast_facts(study(), accounts.costs((), {})) == []
+    assert beside.forecast_facts(found, accounts.costs((), {})) == [], "without a budget nothing was promised"
 
 
 def test_where_trials_pause_the_probes_promise_full_trainings():
     found = snapshot(finished_meta(forecast={"trials": 12, "finalize": 50.0, "pausing": True}), many(20))
     told = dict(beside.forecast_facts(found, accounts.costs(found.trials, found.meta)))
-    assert told["Forecast by the probes"].startswith("the time of 12 full trainings, of which most pause, 50 s for")
+    assert told["Forecast by probes"].startswith("the time of 12 full trainings, of which most pause, 50 s for")
 
 
 def test_page_and_terminal_show_them():
@@ -68,7 +70,7 @@ def test_page_and_terminal_show_them():
     )  # fmt: skip
     shown = page.content(found)
     assert shown["beside"][0][0] == "Test loss"
-    assert ("Forecast by the probes", "25 trials, 50 s for the final comparison") in shown["costs"]
+    assert ("Forecast by probes", "25 trials, 50 s for the final comparison") in shown["costs"]
     html, text = page.render(found), terminal.render(found)
     for words in ("−0.04 (−0.06 to −0.02), better", "2 of 5 are better", "25 trials, 50 s for the final comparison"):
         assert words in html

@@ -52,17 +52,14 @@ def _compared(verdict: Verdict) -> str:
 
 def forecast_facts(snapshot: Snapshot, costs: Costs) -> list[Fact]:
     """What the probes and the first trials promised, beside what came."""
-    planned = mapping(snapshot.meta.get("forecast"))
-    later = next((mapping(note.body) for note in snapshot.notes if note.kind == "forecast"), {})
-    told = [
-        (label, words)
-        for label, words in (
-            ("Forecast by the probes", _promised(planned, "finalize")),
-            ("Forecast after two trials", _promised(later, "finalize_seconds")),
-        )
-        if words
+    later = [mapping(note.body) for note in snapshot.notes if note.kind == "forecast"]
+    promises = [
+        ("Forecast by probes", _promised(mapping(snapshot.meta.get("forecast")), "finalize")),
+        *(("Forecast, two trials", _promised(body, "finalize_seconds")) for body in later[:1]),
+        *(("Forecast, half-time", _promised(body, "finalize_seconds")) for body in later[1:][-1:]),
     ]
-    if not told:
+    told = [(label, words) for label, words in promises if words]
+    if not told or costs.budget is None:
         return []
     trained = snapshot.count(State.DONE, State.PRUNED) - costs.reused
     words = plural(trained, "trial")
