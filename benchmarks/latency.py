@@ -3,7 +3,8 @@
 Run: OMP_NUM_THREADS=1 python benchmarks/latency.py [--spaces nb201 ...] [--seconds 60] [--json FILE]
 
 For each space: the table is measured here, then networks drawn from other seeds are measured as a whole, in turns, and
-compared with what the table tells. "of itself" is the error that the line knows of, from networks left out one by one.
+compared with what the table tells. "pace" is the factor by which the machine is slower then than while the table was
+measured, "error_paced" what is left of the error without it; "of itself" is the error that the line knows of, from networks left out one by one.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def row(name: str, seconds: float, held_out: int) -> dict[str, Any]:
     timings = measured(models, shape, seconds=2.0)
     truth = np.array([t.ms for t in timings])
     error = np.abs(told - truth) / truth
+    pace = float(np.median(truth / told))  # how much slower the machine has become since the table was measured
+    paced = np.abs(pace * told - truth) / truth
     macs = np.array([costs.of(a).macs for a in architectures])
     return {
         "space": name, "operations": len(table), "seconds": round(took, 1), "ms": [round(float(x), 3) for x in
@@ -63,6 +66,7 @@ def row(name: str, seconds: float, held_out: int) -> dict[str, Any]:
         "within_10": round(float((error <= 0.1).mean()), 3), "of_itself": round(line.error, 4),
         "spearman": round(float(spearmanr(told, truth)[0]), 4),
         "spearman_macs": round(float(spearmanr(macs, truth)[0]), 4),
+        "pace": round(pace, 3), "error_paced": round(float(paced.mean()), 4),
         "uncertainty": round(max(t.uncertainty for t in timings), 4), "predict_ms": round(each, 3),
         "threads": torch.get_num_threads(), "load": os.getloadavg()[0],
     }  # fmt: skip

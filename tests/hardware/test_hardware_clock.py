@@ -1,6 +1,10 @@
 """The clock: medians of turns with intervals that hold, on a clock that the tests turn."""
 
+import os
 import statistics
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -9,7 +13,18 @@ from torch import nn
 
 from searchitect.errors import UsageError
 from searchitect.hardware import measured
-from searchitect.hardware.clock import LEAST, MOST, Timing, in_turns, median_interval, timing
+from searchitect.hardware.clock import (
+    LEAST,
+    MOST,
+    Pass,
+    Timing,
+    fastest,
+    in_turns,
+    median_interval,
+    passes,
+    timing,
+    waited,
+)
 from searchitect.seeds import stream
 
 
@@ -110,6 +125,38 @@ def test_a_burst_of_load_does_not_make_the_interval_narrow():
 
     (found,) = in_turns([run], clock=clock, seconds=0.1)
     assert found.high - found.low > 5.0
+
+
+def busy(seconds):
+    """So long on a core, whatever others do."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_time_in_which_others_had_the_core_is_not_the_networks():
+    """Two processes for one core: half of the wall time is waiting, and taken out."""
+    if waited() == 0.0 and not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system does not count how long a thread waits for a core")
+    cores = os.sched_getaffinity(0)
+    rival = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        for process in (0, rival.pid):
+            os.sched_setaffinity(process, {min(cores)})
+        began = time.perf_counter()
+        found = passes(lambda: busy(0.05), 5)[1:]
+        wall = time.perf_counter() - began
+    finally:
+        rival.kill()
+        rival.wait()
+        os.sched_setaffinity(0, cores)
+    assert wall > 0.4
+    assert fastest(found) == pytest.approx(0.05, rel=0.15)
+
+
+def test_passes_that_were_interrupted_do_not_count():
+    assert fastest([Pass(5.0, 0.0), Pass(4.0, 0.0), Pass(3.0, 2.0)]) == 4.0
+    assert fastest([Pass(5.0, 1.0), Pass(9.0, 5.5), Pass(3.0, 3.0)]) == 3.5  # each was: the median of what is left
 
 
 def test_networks_are_measured_and_left_as_they_were():

@@ -1,4 +1,4 @@
-"""A table measured in place, on networks whose time is known because they sleep."""
+"""A table measured in place, on networks whose time is known because they keep a core busy for so long."""
 
 import time
 
@@ -16,7 +16,7 @@ from searchitect.nets import Costs, build
 L = lazy(nn)
 
 
-class Sleeping(nn.Module):
+class Working(nn.Module):
     """Gives its input on after so many milliseconds, and what it holds besides."""
 
     def __init__(self, ms: float, inner: nn.Module | None = None) -> None:
@@ -24,12 +24,13 @@ class Sleeping(nn.Module):
         self.ms, self.inner = ms, inner
 
     def forward(self, x):
-        if not self.training:
-            time.sleep(self.ms / 1e3)
+        end = time.thread_time() + self.ms / 1e3
+        while not self.training and time.thread_time() < end:
+            pass
         return x if self.inner is None else self.inner(x)
 
 
-S = lazy(Sleeping)
+S = lazy(Working)
 
 
 def space():
@@ -38,30 +39,30 @@ def space():
         S(ms=0.6, inner=L.Linear(4, 4)), L.LazyLinear(OUTPUTS)))  # fmt: skip
 
 
-def asleep(space, architecture):
-    """Milliseconds that a network sleeps, by its modules."""
+def worked(space, architecture):
+    """Milliseconds that a network works, by its modules."""
     model = build(space, architecture, (4,), outputs=2)
-    return sum(m.ms for m in model.modules() if isinstance(m, Sleeping))
+    return sum(m.ms for m in model.modules() if isinstance(m, Working))
 
 
 def test_operations_are_timed_by_themselves_and_their_sum_is_the_network():
     one = space()
     costs = Costs(one, (4,), 2)
-    table, line = measured_table(costs, seconds=20.0, threads=1)
-    by_ms = {name: e.ms for name, e in table.entries.items() if "Sleeping" in name}
+    table, line = measured_table(costs, seconds=3.0, threads=1)
+    by_ms = {name: e.ms for name, e in table.entries.items() if "Working" in name}
     for ms in (0.2, 0.4, 0.8, 1.2):
         name = next(n for n in by_ms if f"ms={ms}" in n)
-        assert ms <= by_ms[name] < 1.3 * ms + 0.3
+        assert 0.95 * ms <= by_ms[name] < 1.5 * ms + 0.5
     holding = next(n for n in by_ms if "ms=0.6" in n)  # a user's class is one operation with what it holds
     assert by_ms[holding] > 0.6
     root = next(e for n, e in table.entries.items() if n.startswith("nn.Sequential(*=[. . . .])"))
-    assert root.ms < 0.3  # without what it holds
+    assert root.ms < 0.4  # without what it holds
     predictor = Predictor(costs, table, line)
     for architecture in one.enumerate():
         assert predictor.unknown(architecture) == []
-        assert predictor(architecture) == pytest.approx(asleep(one, architecture), rel=0.15, abs=0.4)
+        assert predictor(architecture) == pytest.approx(worked(one, architecture), rel=0.2, abs=0.6)
     assert line.networks >= LEAST
-    assert line.error < 0.2
+    assert line.error < 0.4
 
 
 def test_networks_are_chosen_so_that_together_they_hold_what_the_space_has():
@@ -69,7 +70,7 @@ def test_networks_are_chosen_so_that_together_they_hold_what_the_space_has():
     costs = Costs(one, (4,), 2)
     everything = {o.name for a in one.enumerate() for o in operations(costs, a)}
     few = list(chosen(costs, 0, lambda _: True, float("inf")))[:5]
-    assert {o.name for a in few for o in operations(costs, a)} >= {n for n in everything if "Sleeping" in n}
+    assert {o.name for a in few for o in operations(costs, a)} >= {n for n in everything if "Working" in n}
     assert len(set(few)) == 5
     short = list(chosen(costs, 0, lambda a: a.decisions["0.first"] == 1.2, float("inf")))
     assert {a.decisions["0.first"] for a in short} == {1.2}

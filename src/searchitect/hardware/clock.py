@@ -20,6 +20,7 @@ LEAST, MOST = 9, 400  # turns
 TURN = 4e-3  # seconds of one turn at least; its first pass brings the weights back into the caches and is left out
 PASSES = 3  # of a turn at least
 WARM = 0.03  # seconds of warming up at least
+LATE = 1e-5  # seconds of waiting for a core from which a pass was interrupted
 
 
 class Timing(NamedTuple):
@@ -61,7 +62,8 @@ def in_turns(
 ) -> list[Timing]:  # fmt: skip
     """Time several functions in turns, so that what else the machine does meets all of them alike.
 
-    A turn is some passes of one function, and its number is the fastest of them: what comes from outside only ever adds.
+    A turn is some passes of one function, and its number is the fastest of them: what comes from outside only ever
+    adds. Passes during which other processes had the core do not count, where the system tells (`waited`).
     Turns are more alone than passes: the interval of their median is not made narrow by a burst of load that slows
     twenty passes in a row. It ends when every interval is within `precision` of its median, or after `seconds` (but
     never before 9 turns of each).
@@ -75,25 +77,52 @@ def in_turns(
         if number >= LEAST and (clock() >= end or all(timing(row).uncertainty <= precision for row in turns)):
             break
         for run, count, row in zip(runs, counts, turns, strict=True):
-            row.append(min(_passes(run, count, clock)[1:]) * 1e3)
+            row.append(fastest(passes(run, count, clock)[1:]) * 1e3)
     return [timing(row) for row in turns]
 
 
 def warm(run: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> int:
     """Warm up; the passes of one turn, by what a warm pass takes."""
-    begun, taken = clock(), _passes(run, 3, clock)
+    begun, found = clock(), passes(run, 3, clock)
     while clock() - begun < WARM:
-        taken += _passes(run, 1, clock)
-    return 1 + max(PASSES, math.ceil(TURN / max(min(taken), 1e-7)) if min(taken) < TURN else 0)
+        found += passes(run, 1, clock)
+    usual = max(min(one.wall for one in found), 1e-7)
+    return 1 + max(PASSES, math.ceil(TURN / usual))
 
 
-def _passes(run: Callable[[], Any], count: int, clock: Callable[[], float]) -> list[float]:
-    taken = []
+class Pass(NamedTuple):
+    """Seconds of one call, and those around it in which the thread was ready to run but others had its core."""
+
+    wall: float
+    waited: float
+
+
+def passes(run: Callable[[], Any], count: int, clock: Callable[[], float] = time.perf_counter) -> list[Pass]:
+    """Call a function so many times."""
+    found, counter = [], waited if clock is time.perf_counter else float
+    before = counter()
     for _ in range(count):
         begun = clock()
         run()
-        taken.append(clock() - begun)
-    return taken
+        taken, after = clock() - begun, counter()
+        found.append(Pass(taken, after - before))
+        before = after
+    return found
+
+
+def fastest(found: Sequence[Pass]) -> float:
+    """The fastest of the passes that nobody interrupted; where each was, the median of what is left of them."""
+    whole = [one.wall for one in found if one.waited < LATE]
+    return min(whole) if whole else statistics.median(max(one.wall - one.waited, 0.0) for one in found)
+
+
+def waited() -> float:
+    """Seconds that this thread has waited for a core since it began, by Linux' scheduler; 0 where nobody counts."""
+    try:
+        with open("/proc/thread-self/schedstat", "rb", buffering=0) as file:
+            return int(file.read(100).split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def rows(sample: Sequence[int] | Tensor, batch: int, device: str | torch.device) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from searchitect.errors import BuildError, TrialError, UsageError
-from searchitect.hardware.clock import pass_of, rows, warm
+from searchitect.hardware.clock import fastest, pass_of, passes, rows, warm
 from searchitect.hardware.operations import Operation, Tally, operation
 from searchitect.hardware.predicting import Counted, Line, Predictor, fitted, operations, plan_of
 from searchitect.hardware.table import Entry, LatencyTable
@@ -129,20 +129,13 @@ def _run(
     with evaluating(network):
         warm(run)
         for _ in range(TURNS):
-            ms = [_once(run) for _ in range(PASSES)]
-            plain.append(min(ms[1:]))
+            plain.append(fastest(passes(run, PASSES)[1:]) * 1e3)
             for one, values in _timed(by_module, run).items():
                 taken[one].append(min(values))
     for shapes in named.values():  # a module that is never called takes no time
         for one in shapes.values():
             taken.setdefault(one, [0.0])
     return statistics.median(plain), {one: statistics.median(v) for one, v in taken.items()}
-
-
-def _once(run: Callable[[], None]) -> float:
-    begun = time.perf_counter()
-    run()
-    return (time.perf_counter() - begun) * 1e3
 
 
 def _named(costs: Costs, plan: Plan) -> dict[int, dict[Shape, Operation]]:
