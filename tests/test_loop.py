@@ -328,3 +328,20 @@ def test_equivalents_share_a_key_unless_only_the_same_counts():
     assert Reuse(space, "other recipe").key(pair[0], 0) != keys[0][0]
     longer = Proposal(pair[0].architecture, Fidelity(epochs=9))
     assert Reuse(space, "r").key(longer, 0) != keys[0][0]
+
+
+def test_the_forecast_is_given_again_at_half_time_by_the_latest_trials(tmp_path):
+    """Trials take a second each, then four: what two trials promise is put right when half of the search is over."""
+    now = [0.0]
+
+    def slower(payload, context):
+        now[0] += 1.0 if payload["number"] < 10 else 4.0
+        return score(payload, context)
+
+    run = loop(tmp_path / "s", function=slower, deadline=60.0, clock=lambda: now[0])
+    run.run()
+    told = [note.body["trials"] for note in run.store.notes("forecast")]
+    assert len(told) == 2
+    came = run.ledger.measured
+    assert told[0] > 2 * came
+    assert told[1] == pytest.approx(came, rel=0.25)
