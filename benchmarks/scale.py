@@ -3,6 +3,7 @@
     python benchmarks/scale.py overhead      # 200 trials of 50 ms on two slots, the whole loop (bar: 15 ms each)
     python benchmarks/scale.py chaos         # hosts killed with SIGKILL every 4 to 8 trials (bar: 1.25 of the time)
     python benchmarks/scale.py nodes         # a second raylet killed in mid-run, with all that ran there
+    python benchmarks/scale.py together      # one network trained by two processes, and by one: accuracies
     python benchmarks/scale.py driver        # completions per CPU second with the durable store (bar: 2,000)
 
 `benchmarks/scale_simulation.py` asks what 10 to 10,000 workers would do. Exits with 1 when a bar is missed. The load
@@ -22,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,14 @@ import psutil
 import torch.nn as nn
 
 from searchitect import Space, lazy, search
+from searchitect.evaluators.base import Outcome, Task
 from searchitect.executors import Finished, make
 from searchitect.executors.ray_cluster import load_ray
+from searchitect.preparing import Given, prepare
+from searchitect.settings import Settings
 from searchitect.space import one_of
 from searchitect.store import Store
+from searchitect.tasks import run_tasks
 
 L = lazy(nn)
 OVERHEAD_MS, SURVIVAL, DRIVER = 15.0, 1.25, 2000
@@ -199,14 +205,39 @@ def driver(trials: int) -> bool:
     return alone >= DRIVER
 
 
+def together(seeds: int) -> bool:
+    """Accuracies of the hand-made network on digits, trained by one process and by two, same global batch."""
+    prepared = prepare(Settings(data="digits", ray="local", devices_per_trial=2, workers=1), Given())
+    assert prepared.baseline_architecture is not None
+    decisions = prepared.baseline_architecture.decisions
+    found = {}
+    for hosts in (1, 2):
+        with make("ray", address="local", workers=1, hosts=hosts, preload=("torch",)) as executor:
+            executor.start(prepared.evaluator)
+            tasks = [Task(seed, decisions, seed, 20) for seed in range(seeds)]
+            outcomes = run_tasks(executor, tasks)
+        found[hosts] = [o.metrics["accuracy"] for o in outcomes if isinstance(o, Outcome)]
+        assert len(found[hosts]) == seeds, outcomes
+        mean, spread = statistics.mean(found[hosts]), statistics.stdev(found[hosts])
+        print(
+            f"{hosts} processes, {seeds} seeds, 20 epochs: accuracy {mean:.2%}, standard deviation {spread:.2%}",
+            flush=True,
+        )
+    differences = [a - b for a, b in zip(found[2], found[1], strict=True)]
+    mean, error = statistics.mean(differences), statistics.stdev(differences) / seeds**0.5
+    print(f"difference {mean:+.2%}, standard error {error:.2%}")
+    return abs(mean) <= 2 * error + 1e-3
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
-    parser.add_argument("what", choices=["overhead", "chaos", "nodes", "driver"])
+    parser.add_argument("what", choices=["overhead", "chaos", "nodes", "driver", "together"])
     parser.add_argument("--trials", type=int)
     parser.add_argument("--seconds", type=float, default=5.0, help="of a trial, where hosts are killed")
     given = parser.parse_args()
     print(f"load average {os.getloadavg()[0]:.2f} on {len(os.sched_getaffinity(0))} cores")
-    measures = {
+    measures: dict[str, Callable[[], bool]] = {
+        "together": lambda: together(given.trials or 5),
         "overhead": lambda: overhead(given.trials or 200), "driver": lambda: driver(given.trials or 1000),
         "chaos": lambda: chaos(given.trials or 40, given.seconds),
         "nodes": lambda: nodes(given.trials or 30, given.seconds),

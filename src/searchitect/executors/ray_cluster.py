@@ -35,7 +35,6 @@ def load_ray(address: str = LOCAL) -> Any:
     a cluster of our own it is told so before.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     if address == LOCAL:
         _close_doors()
     try:
