@@ -4,7 +4,15 @@ import pytest
 
 from searchitect import Manual, Space, integer, one_of
 from searchitect.errors import UsageError
+from searchitect.executors import Finished
+from searchitect.ledger import Ledger
+from searchitect.limits import Limits
+from searchitect.loop import Loop
+from searchitect.records import Fidelity, objectives
+from searchitect.reuse import Reuse
 from searchitect.space import Layer
+from searchitect.store import Store
+from searchitect.strategies import Setting, make_strategy
 from searchitect.userobjects import FROM_STUDY, start_architectures
 
 SPACE = Space(Layer("toy.Net", {"width": one_of(*range(8)), "depth": integer(1, 5)}))
@@ -46,3 +54,35 @@ def test_a_study_of_another_space_or_without_results_is_named(tmp_path):
         pass
     with pytest.raises(UsageError, match="nothing was measured"):
         start_architectures(tmp_path / "empty", SPACE)
+
+
+class Scores:
+    """An executor that gives these scores, one at a time."""
+
+    slots, listener = 1, None
+
+    def __init__(self, scores):
+        self.scores, self.waiting = iter(scores), []
+
+    def submit(self, ticket, payload, *, time_limit=None, attempt=1):
+        self.waiting = [Finished(ticket, {"metrics": {"score": float(next(self.scores))}, "seconds": 0.1})]
+
+    def wait(self, timeout):
+        self.waiting, found = [], self.waiting
+        return found
+
+
+def run(path, scores, patience):
+    aims = objectives("max score")
+    opened = Store.open(path, write=True) if path.exists() else Store.create(path, {"format": 1, "name": "s"})
+    with opened as store:
+        strategy = make_strategy("random", Setting(SPACE, aims, 0, Fidelity("function", 1), None, ()), {})
+        ledger = Ledger(SPACE, store, strategy, aims, Reuse(SPACE, "here"), 0)
+        found = Loop(ledger, Scores(scores), lambda *_: {}, Limits(patience=patience))
+        return found.run(), ledger.measured, found.fruitless
+
+
+def test_patience_counts_from_the_best_and_goes_on_counting_after_a_resume(tmp_path):
+    assert run(tmp_path / "s", [1, 0, 0, 3, 2, 3, 1, 9], patience=3) == ("patience", 7, 3)  # a tie is nothing better
+    assert run(tmp_path / "s", [], patience=3) == ("patience", 7, 3)
+    assert run(tmp_path / "s", [0, 5, 0, 0, 0, 0, 0], patience=5) == ("patience", 14, 5)

@@ -17,6 +17,9 @@ Failures of one trial are data in the study; only failures of the study itself a
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 _NO_MEMORY = (
     "can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "cannot allocate memory",
     "could not create a primitive",  # what oneDNN says of it
@@ -90,3 +93,9 @@ class NotFiniteError(TrialError):
 
 class StudyFailedError(SearchitectError):
     """The study cannot go on (for example the first three trials failed alike)."""
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """" (did you mean 'darts'?)", where one of the known names is near, for a message; else nothing."""
+    near = difflib.get_close_matches(str(name).lower().replace("_", "-"), list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -22,13 +22,14 @@ class Payload(Protocol):
 
 @dataclass
 class Limits:
-    """When the search ends: at a time (monotonic clock), or after so many trials were measured."""
+    """When the search ends: at a time (monotonic clock), after so many trials, or when nothing better comes."""
 
     deadline: float | None = None
     slack: float = 0.0  # seconds beyond the deadline that running trials may take to end by themselves
     reserve: float = 0.0  # seconds kept after the deadline for the final comparison, for the forecast
     usual: float | None = None  # seconds of a trial as the probes promise them, for the forecast
     trials: int | None = None
+    patience: int | None = None  # measured trials in a row without a new best one, after which the search ends
     time_limit: float | None = None  # seconds one trial may take
 
 

@@ -29,7 +29,8 @@ GRACE = 5.0  # seconds that running trials get to end at their next step
 
 @dataclass
 class Loop:
-    """One search over one ledger. `run` returns why it ended: "budget", "trials", "exhausted" or "interrupted".
+    """One search over one ledger. `run` returns why it ended: "budget", "trials", "patience", "exhausted" or
+    "interrupted".
 
     payload:   makes the worker's task of a trial.
     interrupt: asked often; true ends the search at the next step of what runs.
@@ -59,6 +60,7 @@ class Loop:
         self.durations: deque[float] = deque(maxlen=64)  # of finished trials, as the driver saw them
         self.announcer = Announcer(self.observer)
         self.forecast_given = False
+        self.fruitless = _since_best(self.ledger)
         self.ended: list[int] = []  # trials that the observer has not heard of yet
         self.half: float | None = None  # seconds of the search that are left when the forecast is given again
 
@@ -109,6 +111,8 @@ class Loop:
             self.stopped = "budget"
         elif self.limits.trials is not None and self.ledger.measured + len(self.flying) >= self.limits.trials:
             self.stopped = "trials"
+        elif self.limits.patience is not None and self.fruitless >= self.limits.patience:
+            self.stopped = "patience"
 
     def _fill(self) -> None:
         """Give every free worker something to do."""
@@ -246,7 +250,10 @@ class Loop:
         self._finish(failed, trial.attempts)
 
     def _finish(self, trial: Trial, attempt: int) -> None:
+        before = self.ledger.incumbent
         self.ledger.finish(trial, attempt)
+        better = self.ledger.incumbent is not before
+        self.fruitless = 0 if better or before is None else self.fruitless + 1
         self.sessions.pop(trial.number, None)
         self.ended.append(trial.number)
 
@@ -302,3 +309,13 @@ class Loop:
             elif trial.number not in self.flying:
                 waiting.append(number)
         self.ended = waiting
+
+
+def _since_best(ledger: Ledger) -> int:
+    """Measured trials that ended after the best one, in a study that goes on."""
+    best = ledger.incumbent
+    if best is None:
+        return 0
+    over = (State.DONE, State.FAILED, State.PRUNED)
+    measured = [t for t in ledger.trials.values() if t.source is None and t.state in over]
+    return sum((t.finished or 0.0) > (best.finished or 0.0) for t in measured)

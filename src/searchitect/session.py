@@ -234,7 +234,7 @@ class Session:
         if settings.control:
             control = make_strategy(settings.control, setting._replace(seed=derive(settings.seed, "control"), start=()))
             strategy = Beside(strategy, control, timed=self.end is not None)
-        limits = Limits(trials=settings.trials, time_limit=settings.time_limit)
+        limits = Limits(trials=settings.trials, patience=settings.patience, time_limit=settings.time_limit)
         if self.end is not None:
             limits.deadline, limits.reserve = self.end - fidelities.reserve, fidelities.reserve
             pauses = self.method is None and strategy_class(str(self.store.meta["strategy"]["name"])).pauses

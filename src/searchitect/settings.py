@@ -70,6 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     budget: Annotated[str | None, _about(
         "time for everything, the final training and the test included: 90s, 3m, 1h30m, or seconds", "3m")] = None
     trials: Annotated[Count | None, _about("number of networks to try", 20)] = None
+    patience: Annotated[Count | None, _about(
+        "end the search when so many trials in a row brought no better best one", 30)] = None
     epochs: Annotated[Count | None, _about(
         "epochs of one trial; left out, they are chosen to suit the time", 3)] = None
     objectives: Annotated[list[str], _about(

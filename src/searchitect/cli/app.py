@@ -38,6 +38,8 @@ COMMANDS = {
     "bench": "benching:bench",
     "doctor": "doctor:doctor",
     "init": "template:init",
+    "demo": "shells:demo",
+    "completion": "shells:completion",
 }
 EXIT_CODES = {
     0: "done",

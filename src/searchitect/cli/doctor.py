@@ -37,6 +37,7 @@ NEEDED = (
     "jinja2",
 )
 LITTLE_MEMORY = 1 << 30  # bytes: one worker with torch needs about half of it
+LITTLE_SHARED = 100 << 20
 LITTLE_DISK = 200 << 20
 SLOW_STORE = 0.1  # seconds a trial: then the disk, not the training, sets the pace
 WRITES = 20
@@ -104,10 +105,13 @@ def _packages() -> Check:
 def _processor() -> Check:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from searchitect.executors.system import cores, cpu_quota
+
+    quota = cpu_quota()
+    limit = "" if quota is None else f" (this container may keep {quota:g} busy)"
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     graphics = ", ".join(devices) or "no graphics processor"
-    return Check("cores", True, f"{cores} usable, torch uses {torch.get_num_threads()} threads, {graphics}")
+    return Check("cores", True, f"{cores()} usable{limit}, torch uses {torch.get_num_threads()} threads, {graphics}")
 
 
 def _memory() -> Check:
@@ -127,6 +131,16 @@ def _disk() -> Check:
         return Check("disk", None, f"{here} cannot be written", "start elsewhere, or give --path a folder of your own")
     enough = True if free >= LITTLE_DISK else None
     return Check("disk", enough, f"{free / 2**30:.1f} GB free in {here}", "" if enough else "free some space")
+
+
+def _shared_memory(place: Path = Path("/dev/shm")) -> Check:
+    """Room for what processes share: Ray needs it, and loaders with workers. Containers often have 64 MB."""
+    if not place.is_dir():
+        return Check("shm", None, f"there is no {place}", "Linux only; without it use --executor serial")
+    free = shutil.disk_usage(place).free
+    enough = True if free >= LITTLE_SHARED else None
+    advice = "" if enough else "give the container more (docker run --shm-size 1g)"
+    return Check("shm", enough, f"{free / 2**20:,.0f} MB free in {place}", advice)
 
 
 def _store() -> Check:
@@ -190,6 +204,7 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "packages": _packages,
     "cores": _processor,
     "memory": _memory,
+    "shm": _shared_memory,
     "disk": _disk,
     "store": _store,
     "training": _training,

@@ -27,8 +27,8 @@ from searchitect.sharing import METHODS
 RUNS = Path("runs")
 FAILED, INTERRUPTED = 1, 5
 RESUMABLE = tuple(
-    "data budget trials strategy workers threads executor ray cpus_per_trial gpus_per_trial devices_per_trial shared "
-    "device time_limit memory_mb finalize seeds".split()
+    "data budget trials patience strategy workers threads executor ray cpus_per_trial gpus_per_trial "
+    "devices_per_trial shared device time_limit memory_mb finalize seeds".split()
 )
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,8 +54,8 @@ def search(config: str | None, dry_run: bool, json: bool, **options: Any) -> int
             "--data FOLDER; or --table nb201-cifar10 to look results up"
         )
     shares = chosen.strategy in METHODS and chosen.epochs is not None  # epochs of the supernet are an end too
-    if chosen.budget is None and chosen.trials is None and not shares:
-        raise UsageError("nothing says when to end: give --budget 3m (time for everything) or --trials 20")
+    if chosen.budget is None and chosen.trials is None and chosen.patience is None and not shares:
+        raise UsageError("nothing says when to end: give --budget 3m (for everything), --trials 20 or --patience 30")
     chosen = settings.merge(_plain(chosen), placed(chosen))
     import_from_here()
     from searchitect import study

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from searchitect import settings
 from searchitect.cli.app import Command
-from searchitect.cli.text import wrap
+from searchitect.cli.text import as_json, wrap
 from searchitect.errors import StorageError, UsageError
 
 HEAD = """\
@@ -25,11 +26,15 @@ ESSENTIAL = ("data", "budget")  # shown with their example, so that the file run
 @click.command(cls=Command)
 @click.argument("file", default="searchitect.toml", metavar="[FILE]")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
-def init(file: str, force: bool) -> None:
+@click.option("--schema", is_flag=True, help="Print the JSON schema of the file instead, for editors that check TOML.")
+def init(file: str, force: bool, schema: bool) -> None:
     """Write a commented configuration file with every option.
 
     FILE is searchitect.toml unless you name another; "-" prints it.
     """
+    if schema:
+        click.echo(as_json(json_schema()))
+        return
     if file == "-":
         click.echo(template(), nl=False)
         return
@@ -53,6 +58,15 @@ def template(name: str = "searchitect.toml") -> str:
         (tables if isinstance(settings.default(option), dict) else plain).append(option)
     blocks = [HEAD.format(name=name), *map(_entry, plain), *map(_table, tables)]
     return "\n".join(blocks)
+
+
+def json_schema() -> dict[str, Any]:
+    """What a configuration file may hold, as a JSON schema: names, types, bounds, allowed words and meanings."""
+    made = msgspec.json.schema(settings.Settings)
+    body = made["$defs"]["Settings"]
+    rest = {name: part for name, part in made["$defs"].items() if name != "Settings"}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "searchitect.toml"}
+    return head | {k: v for k, v in body.items() if k != "title"} | ({"$defs": rest} if rest else {})
 
 
 def _entry(option: str) -> str:

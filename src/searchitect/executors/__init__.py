@@ -26,11 +26,12 @@ def make(name: str, **options: Any) -> Executor:
 
     Raises UsageError for a name that does not exist.
     """
-    from searchitect.errors import UsageError
+    from searchitect.errors import UsageError, meant
 
     module, found, attribute = EXECUTORS.get(name, name).partition(":")
     if not found:
-        raise UsageError(f"executor {name!r} is not known: {', '.join(EXECUTORS)}, or 'module:Class' of your own")
+        near, known = meant(name, EXECUTORS), ", ".join(EXECUTORS)
+        raise UsageError(f"executor {name!r} is not known{near}: {known}, or 'module:Class' of your own")
     try:
         made: Executor = getattr(import_module(module), attribute)(**options)
     except (ImportError, AttributeError) as error:

@@ -34,6 +34,7 @@ ENVIRONMENT = (
 STOPPED = {
     "budget": "the time budget was used up",
     "trials": "the number of trials was reached",
+    "patience": "the last trials brought nothing better (patience)",
     "exhausted": "nothing was left to try",
     "interrupted": "it was interrupted",
     "epochs": "all epochs of the supernet were done",

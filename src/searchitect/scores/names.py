@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from searchitect.errors import UsageError
+from searchitect.errors import UsageError, meant
 
 PAPERS: dict[str, str] = {
     "synflow": "Tanaka et al. 2020",
@@ -29,7 +29,7 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """The names as they are. Raises UsageError for one that is not known or given twice."""
     for name in names:
         if name not in PAPERS:
-            raise UsageError(f"score {name!r} is not known: write one of {', '.join(SCORES)}")
+            raise UsageError(f"score {name!r} is not known{meant(name, SCORES)}: write one of {', '.join(SCORES)}")
     if not names or len(set(names)) < len(names):
         raise UsageError(f"scores {list(names)}: name at least one, each once")
     return tuple(names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from searchitect.errors import UsageError
+from searchitect.errors import UsageError, meant
 
 if TYPE_CHECKING:
     from searchitect.space import Space
@@ -35,7 +35,7 @@ def load_space(name: str, **options: Any) -> Space:
     Raises UsageError for an unknown name or option.
     """
     if name not in SPACES:
-        raise UsageError(f"space {name!r} is not known: ready-made are {', '.join(SPACES)}")
+        raise UsageError(f"space {name!r} is not known{meant(name, SPACES)}: ready-made are {', '.join(SPACES)}")
     module, _, function = SPACES[name].partition(":")
     make = getattr(importlib.import_module(module), function)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from searchitect.errors import UsageError
+from searchitect.errors import UsageError, meant
 from searchitect.strategies.base import Setting, Strategy, check_start
 
 STRATEGIES: dict[str, str] = {
@@ -39,8 +39,8 @@ def strategy_class(name: str) -> type[Strategy]:
     path = STRATEGIES.get(name, name)
     module, colon, attribute = path.partition(":")
     if not colon:
-        known = ", ".join(STRATEGIES)
-        raise UsageError(f"strategy {name!r} is not known: write one of auto, {known}, or 'module:Class'")
+        near, known = meant(name, STRATEGIES), ", ".join(STRATEGIES)
+        raise UsageError(f"strategy {name!r} is not known{near}: write one of auto, {known}, or 'module:Class'")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
