@@ -20,17 +20,18 @@ def beside(monkeypatch):
 
 @pytest.mark.slow
 def test_studies_of_equal_architectures_are_rarely_told_apart():
-    """Of 150 studies at 5 per cent more than 16 come once in a thousand times; a baseline that is a finalist is kept."""
+    """Of 90 studies at 5 per cent more than 12 come once in 2,000 times; a baseline among the finalists is kept."""
     from verdict_pipeline import study
 
-    given = Counter(study(360, 0.004, 3, i) for i in range(150))
-    assert given["better"] + given["worse"] <= 16
+    given = Counter(study(360, 0.004, 3, i) for i in range(90))
+    assert given["better"] + given["worse"] <= 12
     assert given["kept"] == 0
-    finalist = Counter(study(360, 0.004, 3, i, own_baseline=False) for i in range(60))
-    assert finalist["kept"] > 30
+    finalist = Counter(study(360, 0.004, 3, i, own_baseline=False) for i in range(30))
+    assert finalist["kept"] > 13
     assert study(360, 0.004, 3, 7) == study(360, 0.004, 3, 7)
 
 
+@pytest.mark.slow
 def test_a_network_against_itself_is_really_trained_with_seeds_of_its_own():
     from verdict_real import comparison, raw_of
 
