@@ -183,7 +183,8 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
         return _with_function(settings, given, raw, (space, why), (factory, architecture), (workers, threads, device))
     if raw is None:
         raise UsageError("nothing to search on: give data (--data digits, or a file), or evaluate= in Python")
-    goal = settings.objectives or (["accuracy"] if raw.task == "classification" else ["rmse"])
+    usual = "rmse" if raw.task == "regression" else "loss" if raw.kind == "stream" else "accuracy"
+    goal = settings.objectives or [usual]
     aims = objectives(goal)
     splits = split(raw, settings.seed, validation=settings.validation, test=settings.test)
     kept_rows = np.sort(np.concatenate([splits.train, splits.validation]))
@@ -302,11 +303,11 @@ def find_space(settings: Settings, given: Given, raw: RawData | None) -> tuple[S
             raise UsageError("space: without data there is nothing to choose it by; pass one")
         if raw.kind == "image" and settings.strategy in METHODS:
             return shared(settings.strategy, raw.shape, len(raw), settings.budget_seconds or 600.0)
-        return auto(raw.kind, raw.shape, len(raw), settings.budget_seconds or 600.0)
+        return auto(raw.kind, raw.shape, len(raw), settings.budget_seconds or 600.0, raw.vocabulary)
     why = "asked for"
     if isinstance(found, str):
         if raw is not None and ":" not in found:
-            fitting, how = auto(raw.kind, raw.shape, len(raw), settings.budget_seconds or 600.0)
+            fitting, how = auto(raw.kind, raw.shape, len(raw), settings.budget_seconds or 600.0, raw.vocabulary)
             if fitting.name == found:  # the same space, sized for these data
                 return fitting, f"asked for; {how}"
         found = load_object(found, "space") if ":" in found else load_space(found)

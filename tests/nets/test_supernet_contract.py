@@ -46,6 +46,22 @@ class TestMlp(SupernetContract):
         return load_space("mlp", widths=(4, 8, 12))
 
 
+class TestText(SupernetContract):
+    shape = (6,)
+    refused = "dim"
+
+    def make(self):
+        return load_space("transformer", kind="text", vocabulary=3, length=6, dims=(4, 8), depth=2)
+
+
+class TestGpt(SupernetContract):
+    shape = (6,)
+    refused = "dim"
+
+    def make(self):
+        return load_space("gpt", vocabulary=3, length=6, dims=(4, 8), depth=2)
+
+
 class TestTcn(SupernetContract):
     shape = (2, 16)
     refused = "width"

@@ -17,8 +17,10 @@ from searchitect.torchseeds import seeded_torch
 SHAPES = {
     "cnn": (1, 28, 28), "mlp": (20,), "tcn": (3, 40), "nb201": (3, 12, 12), "mobilenet": (3, 16, 16),
     "darts": (3, 12, 12), "transformer": (3, 16, 16), "macro": (3, 12, 12),
+    "gpt": (12,),
 }  # fmt: skip
-SMALL = {"nb201": {"cells": 1, "width": 4}, "darts": {"cells": 3, "width": 4}, "macro": {"layers": 4, "width": 4}}
+SMALL = {"nb201": {"cells": 1, "width": 4}, "darts": {"cells": 3, "width": 4}, "macro": {"layers": 4, "width": 4},
+         "gpt": {"vocabulary": 9, "length": 12, "dims": (4, 8)}}  # fmt: skip
 IMAGES = ("cnn", "nb201", "mobilenet", "darts", "transformer", "macro")
 
 
@@ -218,8 +220,12 @@ def test_load_space_says_what_there_is():
         load_space("darts", cells=2)
     with pytest.raises(UsageError, match="at least 1 layer"):
         load_space("macro", layers=2, halvings=3)
-    with pytest.raises(UsageError, match="'image' or 'sequence'"):
+    with pytest.raises(UsageError, match="'image', 'sequence' or 'text'"):
         load_space("transformer", kind="table")
+    with pytest.raises(UsageError, match="text needs both numbers"):
+        load_space("transformer", kind="text", vocabulary=5)
+    with pytest.raises(UsageError, match="numbers of at least 1"):
+        load_space("gpt", depth=0)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = spaces.nothing
 

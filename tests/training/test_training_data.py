@@ -225,7 +225,7 @@ def test_d9_what_cannot_be_cast():
     with pytest.raises(DataError, match=r"dtype object.*DataFrame"):
         load((np.array([["a", 1.0]] * 20, dtype=object), Y20))
     with pytest.raises(DataError, match="different lengths"):
-        load(([[1, 2], [3]] * 10, Y20))
+        load(([[1, 2], [3]] * 10, Y20), layout="NF")
     with pytest.raises(DataError, match="beyond float32"):
         load((numbers(20, 3, 8, 8).astype(np.float64) * 1e60, Y20))
     with pytest.raises(DataError, match="dtype datetime64"):

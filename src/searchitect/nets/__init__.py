@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from searchitect.nets.sequence import Tokens as Tokens
     from searchitect.nets.supernets import Supernet as Supernet
     from searchitect.nets.supernets import supernet as supernet
+    from searchitect.nets.text import NextToken as NextToken
+    from searchitect.nets.text import TokenAttention as TokenAttention
+    from searchitect.nets.text import TokenConv as TokenConv
+    from searchitect.nets.text import TokenEmbedding as TokenEmbedding
+    from searchitect.nets.text import TokenMean as TokenMean
 
 # Block classes and their files; a space read from a file may name these and nothing else of this package.
 BLOCKS = {
@@ -60,6 +65,11 @@ BLOCKS = {
     "Position": "sequence",
     "SelfAttention": "sequence",
     "Tokens": "sequence",
+    "NextToken": "text",
+    "TokenAttention": "text",
+    "TokenConv": "text",
+    "TokenEmbedding": "text",
+    "TokenMean": "text",
 }
 _FILES = BLOCKS | {
     "build": "building",

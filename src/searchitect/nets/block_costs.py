@@ -130,6 +130,37 @@ def _position(_walk: Walk, _plan: Plan, shape: Shape) -> Part:
     return Part(shape, numbers(shape))
 
 
+def _embedding(_walk: Walk, plan: Plan, shape: Shape) -> Part:
+    args = plan.args
+    if shape != (args["length"],):
+        misfit(plan, f"the input has shape {shape}, but length={args['length']}")
+    out = (args["length"], args["dim"])
+    return Part(out, (args["vocabulary"] + 1) * args["dim"] + numbers(out), 0, numbers(out))
+
+
+def _token_attention(walk: Walk, plan: Plan, shape: Shape) -> Part:
+    usual = _self_attention(walk, plan, shape)
+    return usual._replace(params=usual.params - 4 * plan.args["dim"])  # no biases
+
+
+def _token_conv(_walk: Walk, plan: Plan, shape: Shape) -> Part:
+    length, width = _tokens(plan, shape)
+    kernel, dim = plan.args["kernel"], plan.args["dim"]
+    if width != dim:
+        misfit(plan, f"the input has {width} channels, but dim={dim}")
+    if kernel % 2 == 0 and not plan.args.get("causal"):
+        misfit(plan, f"kernel={kernel}: only odd kernels keep the length")
+    return Part(shape, width * kernel, numbers(shape) * kernel, (length + kernel) * width, keeps_input=True)
+
+
+def _token_mean(_walk: Walk, plan: Plan, shape: Shape) -> Part:
+    return Part((_tokens(plan, shape)[1],))
+
+
+def _next_token(walk: Walk, plan: Plan, shape: Shape) -> Part:
+    return walk(plan.args["head"], (_tokens(plan, shape)[1],))
+
+
 def _members(walk: Walk, plan: Plan, shape: Shape) -> Part:
     parts = [walk(child, shape) for child in plan.args["*"]]
     kept = sum(part.kept + (numbers(part.shape) if part.keeps_output else 0) for part in parts)
@@ -258,6 +289,11 @@ BLOCK_COSTS: dict[str, Rule] = {
     NETS + "SelfAttention": _self_attention,
     NETS + "ConvMixing": _conv_mixing,
     NETS + "Position": _position,
+    NETS + "TokenEmbedding": _embedding,
+    NETS + "TokenAttention": _token_attention,
+    NETS + "TokenConv": _token_conv,
+    NETS + "TokenMean": _token_mean,
+    NETS + "NextToken": _next_token,
     NETS + "Members": _members,
     NETS + "Edge": _edge,
     NETS + "Cell": _cell,

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from searchitect.nets.sequence import SelfAttention
+from searchitect.nets.text import TokenAttention
 
 # Layers whose sizes may be decided: everything they hold can be cut to what one architecture needs.
 SLICED = {
@@ -23,7 +24,8 @@ SLICED = {
     BatchNorm3d LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d LayerNorm GroupNorm PReLU Embedding""".split()
 } | {
     f"searchitect.nets.{name}"
-    for name in "SameConv Depthwise Skip SqueezeExcite SelfAttention ConvMixing Position".split()
+    for name in """SameConv Depthwise Skip SqueezeExcite SelfAttention ConvMixing Position TokenAttention
+    TokenConv""".split()
 }
 
 Shape = tuple[int, ...]
@@ -36,7 +38,7 @@ def kind_of(module: nn.Module, name: str) -> Kind:
     owner_name, _, leaf = name.rpartition(".")
     if isinstance(module.get_submodule(owner_name), _ConvNd) and leaf == "weight":
         return "window"
-    if isinstance(module, SelfAttention) and owner_name == "inward":
+    if isinstance(module, (SelfAttention, TokenAttention)) and owner_name == "inward":
         return "thirds"
     return "first"
 

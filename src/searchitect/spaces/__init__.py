@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SPACES = {
     "cnn": "searchitect.spaces.cnn:space",
     "darts": "searchitect.spaces.darts:space",
+    "gpt": "searchitect.spaces.gpt:space",
     "macro": "searchitect.spaces.macro:space",
     "mlp": "searchitect.spaces.mlp:space",
     "mobilenet": "searchitect.spaces.mobilenet:space",

@@ -41,34 +41,49 @@ SPEEDS = {
     "sequence": Speed(1.7e-3, 3.3e10, 2.3e8),
     "table": Speed(0.48e-3, 6.2e11, 1.34e8),
 }
-SHAPES = {"image": 3, "sequence": 2, "table": 1}
-CALLED = {"image": "images", "sequence": "sequences", "table": "rows"}
+SPEEDS |= dict.fromkeys(("text", "stream"), SPEEDS["sequence"])  # not measured apart
+SHAPES = {"image": 3, "sequence": 2, "table": 1, "text": 1, "stream": 1}
+CALLED = {"image": "images", "sequence": "sequences", "table": "rows", "text": "texts", "stream": "windows"}
 
 
 def auto(
-    kind: Literal["image", "table", "sequence"], shape: Iterable[int], n_train: int, budget_seconds: float
+    kind: Literal["image", "table", "sequence", "text", "stream"],
+    shape: Iterable[int],
+    n_train: int,
+    budget_seconds: float,
+    vocabulary: int = 0,
 ) -> tuple[Space, str]:
     """A space for the data, and why, in one sentence.
 
-    kind:           "image" (channels, height, width), "sequence" (channels, length), "table" (features,).
+    kind:           "image" (channels, height, width), "sequence" (channels, length), "table" (features,), "text" and
+                    "stream" (tokens,).
     shape:          one sample without the batch.
     n_train:        training rows.
     budget_seconds: for the whole search, one core.
+    vocabulary:     how many tokens there are, of texts and streams.
 
     Raises UsageError when kind and shape do not belong together.
     """
     sizes = tuple(shape)
-    if kind not in SHAPES or len(sizes) != SHAPES[kind] or min(sizes) < 1 or n_train < 1:
+    if (
+        kind not in SHAPES
+        or len(sizes) != SHAPES[kind]
+        or min(sizes) < 1
+        or n_train < 1
+        or ((vocabulary > 0) != (kind in ("text", "stream")))
+    ):
         raise UsageError(
             f"kind={kind!r}, shape={sizes}, n_train={n_train}: write 'image' with (channels, height, width), "
-            "'sequence' with (channels, length) or 'table' with (features,), and at least one row"
+            "'sequence' with (channels, length), 'table' with (features,), or 'text' or 'stream' with (tokens,) and "
+            "vocabulary=, and at least one row"
         )
-    name, widths = _options(kind, sizes, n_train)
+    name, widths = _options(kind, sizes, n_train, vocabulary)
     epochs = 20 if n_train < SMALL else 8
     allowed = budget_seconds / 2 / CANDIDATES
+    outputs = vocabulary if kind == "stream" else 10
     for label in reversed(widths):  # the widest that fits, else the narrowest
         space = load_space(name, **widths[label])
-        seconds = epochs * epoch_seconds(space, kind, sizes, n_train)
+        seconds = epochs * epoch_seconds(space, kind, sizes, n_train, outputs)
         if seconds <= allowed:
             break
     why = f"{name}, widths from {label}, for {CALLED[kind]} of shape {'×'.join(map(str, sizes))}: "
@@ -98,9 +113,9 @@ def shared(method: str, shape: Iterable[int], n_train: int, budget_seconds: floa
     return space, f"nb201 with {count} a stage and {width} channels: options of one shape, which can be mixed"
 
 
-def epoch_seconds(space: Space, kind: str, shape: tuple[int, ...], n_train: int) -> float:
+def epoch_seconds(space: Space, kind: str, shape: tuple[int, ...], n_train: int, outputs: int = 10) -> float:
     """Seconds for one epoch of the median of 15 sampled architectures on one core, roughly."""
-    speed, costs = SPEEDS[kind], Costs(space, shape, 10, batch=1)
+    speed, costs = SPEEDS[kind], Costs(space, shape, outputs, batch=1)
     each = []
     for i in range(15):
         cost = costs.of(space.sample(i))
@@ -110,7 +125,7 @@ def epoch_seconds(space: Space, kind: str, shape: tuple[int, ...], n_train: int)
     return steps * speed.start + n_train * statistics.median(each)
 
 
-def _options(kind: str, shape: tuple[int, ...], n_train: int) -> tuple[str, dict[int, dict[str, Any]]]:
+def _options(kind: str, shape: tuple[int, ...], n_train: int, vocabulary: int) -> tuple[str, dict[int, dict[str, Any]]]:
     """The space's name, and its options by the width that they begin with, from narrow to wide."""
     if kind == "image":
         return "cnn", {
@@ -119,5 +134,10 @@ def _options(kind: str, shape: tuple[int, ...], n_train: int) -> tuple[str, dict
     if kind == "sequence":
         scaled = [tuple(int(w * s) for w in (16, 32, 48, 64)) for s in SCALES]
         return "tcn", {widths[0]: {"length": shape[1], "widths": widths} for widths in scaled}
+    if kind in ("text", "stream"):
+        scaled = [tuple(int(w * s) for w in (32, 64)) for s in SCALES]
+        more: dict[str, Any] = {"vocabulary": vocabulary, "length": shape[0]}
+        more |= {"kind": "text"} if kind == "text" else {}
+        return ("transformer" if kind == "text" else "gpt"), {widths[0]: {"dims": widths, **more} for widths in scaled}
     scaled = [tuple(int(w * s) for w in (32, 64, 128, 256)) for s in SCALES]
     return "mlp", {widths[0]: {"widths": widths} for widths in scaled}

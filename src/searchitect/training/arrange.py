@@ -1,4 +1,4 @@
-"""X in one form: images as N C H W, sequences as N C T, tables as numeric and categorical columns.
+"""X in one form: images as N C H W, sequences as N C T, texts as N L, tables as numeric and categorical columns.
 
 What cannot be told apart is an error that names `layout=`; what was guessed is a note.
 """
@@ -14,14 +14,18 @@ from typing import Any, Literal
 import numpy as np
 
 from searchitect.errors import DataError, UsageError
+from searchitect.training import ragged
 from searchitect.training.columns import frame_table
 from searchitect.training.table import Features, Table
 
 CHANNELS = (1, 2, 3, 4)  # a last or second axis this short is the channel axis
-LAYOUTS: dict[str, tuple[Literal["image", "sequence", "table"], int]] = {
+Kind = Literal["image", "table", "sequence", "text", "stream"]
+LAYOUTS: dict[str, tuple[Kind, int]] = {
     "NHW": ("image", 3), "NHWC": ("image", 4), "NCHW": ("image", 4),
     "NCT": ("sequence", 3), "NTC": ("sequence", 3), "NT": ("sequence", 2), "NF": ("table", 2),
+    "NL": ("text", 2), "S": ("stream", 1),
 }  # fmt: skip
+ENDS = ":ends"  # behind a layout: rows of different length, with a channel that says where data are
 GUESS_WIDTH, GUESS_BATCH = 32, 32  # a forecast of memory assumes one layer this wide at full resolution
 
 
@@ -30,10 +34,11 @@ class Arranged:
     """X in its one form, the layout it was read by, and what was said about it."""
 
     x: Features
-    kind: Literal["image", "sequence", "table"]
+    kind: Kind
     layout: str
     notes: tuple[str, ...]
     names: tuple[str, ...] = ()
+    padding: int | None = None
 
 
 def arrange(
@@ -50,8 +55,12 @@ def arrange(
     `like` is the training X that this one must match in shape or columns. `impute` lets NaN stand in tables.
     Raises DataError, naming the first wrong value or the layouts that would fit.
     """
-    if layout is not None and layout not in LAYOUTS:
+    base = None if layout is None else layout.partition(":")[0]
+    uneven = layout is not None and layout.endswith(ENDS)
+    if base is not None and (base not in LAYOUTS or (base != layout and base not in ("NL", "S"))) and not uneven:
         raise UsageError(f"layout={layout!r} is not known; use one of {', '.join(LAYOUTS)}")
+    if base in ("NL", "S") or uneven or ragged.is_ragged(value):
+        return _uneven(value, what, layout, like)
     if hasattr(value, "dtypes") and hasattr(value, "columns"):
         value = frame_table(value, what)
     if not isinstance(value, Table):
@@ -64,6 +73,28 @@ def arrange(
             raise DataError(f"{what} is a table of named columns and cannot be read with layout={layout!r}")
         return _table(value, what, impute, like)
     return _grid(value, what, layout, like)
+
+
+def _uneven(value: Any, what: str, layout: str | None, like: Features | None) -> Arranged:
+    """Texts, windows of a stream, and rows of different length."""
+    if layout == "NF":
+        raise DataError(f"{what} is no table: its rows have different lengths; leave layout= out, or cut them")
+    if len(value) == 0:
+        raise DataError(f"{what} is empty: it has no rows")
+    base = None if layout is None else layout.partition(":")[0]
+    if base is None and ragged.are_tokens(ragged.rows_of(value, what)):
+        base, layout = "NL", "NL:none"
+    if base in ("NL", "S"):
+        length = None if like is None else int(like.shape[1])
+        named = ragged.PADDING if layout is None or base == "S" else ragged.padding_of(layout)
+        x, padding, notes = ragged.tokens(value, what, named, length)
+        again = f"NL:{'none' if padding is None or padding < 0 else padding}" if base == "NL" else "S"
+        said = tuple(notes) if base == "NL" else ()  # of windows, `read_stream` says what they are
+        return Arranged(x, "text" if base == "NL" else "stream", again, said, padding=padding)
+    shape = None if like is None else (int(like.shape[1]), int(like.shape[2]))
+    rows, notes = ragged.padded(value, what, base or None, shape)
+    found = _grid(rows, what, "NCT", like)
+    return Arranged(found.x, "sequence", f"{base or ''}{ENDS}", (*notes, *found.notes), padding=0)
 
 
 def _table(table: Table, what: str, impute: bool, like: Features | None) -> Arranged:

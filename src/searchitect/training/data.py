@@ -4,7 +4,8 @@
 used with a `DataError`, and never changes a value except for the casts it reports.
 
 Layouts (N rows): images "NHW", "NHWC", "NCHW" (kept as N C H W); sequences "NCT", "NTC", "NT" (kept as
-N C T, channels before time); tables "NF". Images are uint8 or float32, sequences float32, tables a `Table`.
+N C T, channels before time); tables "NF"; texts "NL" and streams "S" (`ragged.py`). Images are uint8 or float32,
+sequences float32, texts and windows of a stream int32, tables a `Table`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from searchitect.errors import DataError, UsageError
-from searchitect.training.arrange import Arranged, arrange
-from searchitect.training.readers import Found, read
+from searchitect.training.arrange import Arranged, Kind, arrange
+from searchitect.training.readers import Found, read, read_stream
 from searchitect.training.split import Kin, stratified_part
 from searchitect.training.table import Features, Table
 from searchitect.training.targets import Targets, encode, read_targets
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["image", "table", "sequence"]
 Task = Literal["classification", "regression"]
 Array: TypeAlias = "np.ndarray | torch.Tensor | pd.DataFrame | pd.Series | Sequence[Any]"
 Source: TypeAlias = "str | Path | tuple[Array, Array] | pd.DataFrame"
@@ -48,7 +48,9 @@ class RawData:
     text, in the order of the class numbers. `names` are the column names of a table. `groups` (N,) numbers what must
     not be torn apart by a split (None: rows are independent); `ordered` rows are in the order of time. `weights` (N,)
     are how much each row counts in the loss of a training (None: all the same). `test_groups` are those of a test part
-    that was given apart, where its groups are known.
+    that was given apart, where its groups are known. Of texts and streams, `vocabulary` is how many token ids there
+    are, and `padding` the one that stands for none (None: no id does); of sequences it is 0 where rows differed in
+    length.
     """
 
     x: Features
@@ -64,13 +66,15 @@ class RawData:
     ordered: bool = False
     weights: np.ndarray | None = None
     test_groups: np.ndarray | None = None
+    vocabulary: int = 0
+    padding: int | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one row: (C, H, W), (C, T) or (columns,)."""
+        """Shape of one row: (C, H, W), (C, T), (L,) or (columns,)."""
         return tuple(self.x.shape[1:])
 
     def only(self, rows: np.ndarray) -> RawData:
@@ -118,7 +122,8 @@ def load(
 
     `source`: the name of a set that ships with scikit-learn ("digits", "iris", ...), a pair (X, y) of arrays,
     a DataFrame or `.csv` with `target` naming the column, an `.npz`, a folder of idx files or of CIFAR-10
-    binary batches. `test` is a source of the same form that must not be trained on. `layout` overrides the
+    binary batches, a stream of token ids (one axis, with `layout` "S" or "S:128", the length of a window). `test` is a
+    source of the same form that must not be trained on. `layout` overrides the
     reading of X (see the module). `missing` says what happens to empty cells of a table: "error" is usual
     for arrays, "impute" for CSV files and DataFrames. `limit_train` keeps that many rows, stratified.
     `groups` is a column (which is then no feature) or one value a row: rows of one group stay on one side of
@@ -131,15 +136,16 @@ def load(
     if groups is not None and ordered:
         raise UsageError("groups and ordered exclude each other: hold out other groups, or later rows")
     column = groups if isinstance(groups, str) else None
-    found, apart = read(source, target, column), None
+    stream = layout is not None and layout.partition(":")[0] == "S"
+    found, apart = read_stream(source, layout) if stream and layout else read(source, target, column), None
     if test is not None:
         if found.x_test is not None:
             raise UsageError("test was given, but the source has a test part of its own; leave one of them out")
-        apart = read(test, target, column)
+        apart = read_stream(test, layout) if stream and layout else read(test, target, column)
         found = replace(found, x_test=apart.x, y_test=apart.y)
     impute = missing == "impute" or (missing is None and found.tabular)
     features = arrange(found.x, "X", layout or found.layout, names=found.names, impute=impute)
-    targets = read_targets(found.y, task, found.classes)
+    targets = _next_tokens(found) if stream else read_targets(found.y, task, found.classes)
     _check_rows(features.x, targets.y)
     part = _test_part(found, features, targets, impute)
     names = _named(found.groups if column is not None else groups, len(targets.y))
@@ -147,7 +153,9 @@ def load(
     shared = () if apart is None or apart.groups is None or names is None else _shared(apart.groups, names)
     raw = RawData(
         x=features.x, y=targets.y, kind=features.kind, task=targets.task, outputs=targets.outputs,
-        classes=targets.classes, test=part, names=features.names, ordered=ordered,
+        classes=targets.classes, test=part, names=features.names,
+        ordered=ordered or (stream and groups is None), vocabulary=_vocabulary(features, targets),
+        padding=features.padding,
         groups=_numbered(names),
         weights=_weights(weights, len(targets.y)),
         test_groups=_numbered(tested),
@@ -165,12 +173,28 @@ def limited(raw: RawData, rows: int, seed: int) -> RawData:
         return raw
     if rows < MINIMUM_ROWS:
         raise UsageError(f"limit_train={rows}: at least {MINIMUM_ROWS} rows are needed")
-    keep = stratified_part(raw.y if raw.task == "classification" else None, len(raw), rows, seed, "limit")
+    strata = raw.y if raw.task == "classification" and raw.kind != "stream" else None
+    keep = stratified_part(strata, len(raw), rows, seed, "limit")
     y = raw.y[keep]
-    if raw.task == "classification" and len(np.unique(y)) < raw.outputs:
+    if raw.task == "classification" and raw.kind != "stream" and len(np.unique(y)) < raw.outputs:
         raise UsageError(f"limit_train={rows} loses a class of {raw.outputs}; keep more rows")
     note = f"kept {rows:,} of {len(raw):,} rows (limit_train)"
     return replace(raw.only(keep), notes=(*raw.notes, note))
+
+
+def _next_tokens(found: Found) -> Targets:
+    """The token after each window: every id is a class, whether it follows a window or not."""
+    count = int(max(found.x.max(), found.y.max())) + 1
+    note = f"y: the token after each window, one of {count:,}; a training learns all tokens of a window"
+    names = tuple(map(str, range(count)))
+    return Targets(found.y, "classification", count, np.arange(count), names, (note,))
+
+
+def _vocabulary(features: Arranged, targets: Targets) -> int:
+    """How many token ids there are, of texts and streams."""
+    if features.kind == "stream":
+        return targets.outputs
+    return int(np.asarray(features.x).max()) + 1 if features.kind == "text" else 0
 
 
 def _check_options(task: str | None, missing: str | None, limit: int | None) -> None:

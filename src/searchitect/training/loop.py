@@ -28,6 +28,7 @@ from searchitect.training import checkpoint as disk
 from searchitect.training import losses
 from searchitect.training.average import Average
 from searchitect.training.distributed import ALONE, Group, Team, joined
+from searchitect.training.every_place import EveryPlace
 from searchitect.training.layout import lay_out, may_be_last
 from searchitect.training.meters import DEFAULT, check_metrics, predict, score
 from searchitect.training.own import Own
@@ -85,6 +86,7 @@ class _Run:
     regular: Regular
     own: Own
     average: Average
+    every: EveryPlace
     curve: list[dict[str, float]] = field(default_factory=list)
     spent: list[float] = field(default_factory=list)
     best_loss: float = math.inf
@@ -171,6 +173,8 @@ def _begin(
         raise UsageError("weights of rows go into our own loss; with loss= or step= weigh the rows there")
     names = tuple(DEFAULT[data.task] if metrics is None else metrics)
     check_metrics(names, data.task, data.outputs)
+    if data.kind in ("text", "stream") and recipe.augmentations(data.sample, horizon):
+        raise UsageError(f"recipe: augment {recipe.augment!r} mixes numbers, and these rows are tokens; use 'none'")
     model.to(device)
     last = recipe.channels_last == "auto" and data.x.ndim == 4 and may_be_last(model)
     data = data.to(device)
@@ -181,7 +185,7 @@ def _begin(
     return _Run(
         model, data, recipe, make_optimizer(regular.whole, recipe), epochs, horizon, seed, names, device, math.inf,
         lambda: False, recipe.augmentations(data.sample, horizon), last, regular, more[1].checked(),
-        Average(model, recipe.average, recipe.average_decay),
+        Average(model, recipe.average, recipe.average_decay), EveryPlace(model, data.kind == "stream"),
     )  # fmt: skip
 
 
@@ -238,8 +242,12 @@ def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
     steps = batch_count(n, recipe.batch_size)
     total, seen, sound = torch.zeros((), device=run.device), 0, math.nan
     run.model.train()
-    noise = seeded_torch(derive(run.seed, "noise", epoch, *run.team.marks))
-    with noise, run.regular.epoch((epoch - 1) / run.horizon):  # dropout and whatever else the model draws
+    noise = seeded_torch(derive(run.seed, "noise", epoch, *run.team.marks))  # dropout and whatever the model draws
+    with (
+        noise,
+        run.regular.epoch((epoch - 1) / run.horizon),
+        run.every.epoch(),
+    ):  # dropout and whatever else the model draws
         for step, rows in enumerate(batches(n, recipe.batch_size, order.to(run.device))):
             if run.team.agree(partial(_must_stop, run), now=step % _LOOK == 0):
                 return float(run.team.sum(total)) / max(1, seen), step / steps
@@ -298,7 +306,9 @@ def _loss(run: _Run, outputs: Tensor, y: Tensor, q: Tensor | None, weights: Tens
     if run.own.loss is not None:
         return run.own.loss(outputs, y)
     data = run.data
-    loss = losses.hard(outputs, y, data.task, run.recipe.label_smoothing, weights)
+    loss = run.every.loss(y, run.recipe.label_smoothing, weights)
+    if loss is None:
+        loss = losses.hard(outputs, y, data.task, run.recipe.label_smoothing, weights)
     if q is None:
         return loss
     taught = losses.soft(outputs, q, data.task, data.temperature, weights)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from searchitect.errors import DataError
-from searchitect.training.arrange import arrange
+from searchitect.training.arrange import ENDS, arrange
 from searchitect.training.data import RawData
 from searchitect.training.readers import read_x
 from searchitect.training.table import Features, Table
@@ -51,7 +51,7 @@ class Column(msgspec.Struct, frozen=True):
 class Preprocess(msgspec.Struct, frozen=True):
     """What was fixed on the training rows. `sample` is the shape of one row after `apply`."""
 
-    kind: Literal["image", "table", "sequence"]
+    kind: Literal["image", "table", "sequence", "text", "stream"]
     task: Literal["classification", "regression"]
     sample: tuple[int, ...]
     outputs: int
@@ -63,6 +63,8 @@ class Preprocess(msgspec.Struct, frozen=True):
     y_std: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     format: int = 1
+    vocabulary: int = 0  # of texts and streams: ids from 0 to below it become 1 to it, everything else 0 (padding)
+    padding: int | None = None  # the id that stands for no token; of sequences: 0 where rows may differ in length
 
     @staticmethod
     def fit(raw: RawData, rows: np.ndarray) -> Preprocess:
@@ -77,6 +79,8 @@ class Preprocess(msgspec.Struct, frozen=True):
             if width == 0:
                 raise DataError("no column is left: all are constant or differ in every row")
             return Preprocess(**common, sample=(width,), columns=columns, notes=tuple(notes))
+        if raw.vocabulary:
+            return Preprocess(**common, sample=raw.shape, vocabulary=raw.vocabulary, padding=raw.padding)
         mean, std = _channel_figures(x)
         flat = [i for i, s in enumerate(std) if s == 0]
         notes = [f"X: channel {i} is constant ({mean[i]:g})" for i in flat]
@@ -84,7 +88,9 @@ class Preprocess(msgspec.Struct, frozen=True):
         if blank:
             notes.append(f"X: {blank:,} of {len(x):,} training {raw.kind}s are constant (empty?)")
         safe = tuple(s or 1.0 for s in std)
-        return Preprocess(**common, sample=raw.shape, mean=mean, std=safe, notes=tuple(notes))
+        return Preprocess(
+            **common, sample=raw.shape, mean=mean, std=safe, notes=tuple(notes), padding=raw.padding
+        )  # fmt: skip
 
     def read(self, source: Any, layout: str | None = None) -> Features:
         """Rows for prediction in their checked form, ready for `apply`.
@@ -95,6 +101,11 @@ class Preprocess(msgspec.Struct, frozen=True):
         x = read_x(source)
         like = self._empty()
         ndim = getattr(x, "ndim", 0)
+        if self.vocabulary:
+            named = "none" if self.padding is None or self.padding < 0 else str(self.padding)
+            return arrange(x, "X", f"NL:{named}", like=like).x
+        if self.kind == "sequence" and self.padding is not None:
+            return arrange(x, "X", f"{layout or ''}{ENDS}", like=like).x
         if layout is None and isinstance(like, np.ndarray):
             first = tuple(x.shape[1:]) == self.sample if ndim == like.ndim else False
             known = {"image": ("NHW", "NCHW", "NHWC"), "sequence": ("NT", "NCT", "NTC")}[self.kind]
@@ -117,6 +128,8 @@ class Preprocess(msgspec.Struct, frozen=True):
         if isinstance(x, Table) or tuple(x.shape[1:]) != self.sample:
             raise DataError(f"rows have shape {tuple(x.shape[1:])}, training had {self.sample}")
         shape = (1, -1) + (1,) * (len(self.sample) - 1)
+        if self.vocabulary:
+            return torch.from_numpy(np.where((x >= 0) & (x < self.vocabulary), x + 1, 0).astype(np.float32))
         values = torch.tensor(np.ascontiguousarray(x), dtype=torch.float32)  # a copy: x stays as it is
         mean, std = (torch.tensor(v, dtype=torch.float32).view(shape) for v in (self.mean, self.std))
         return values.sub_(mean).div_(std)

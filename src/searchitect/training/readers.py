@@ -18,6 +18,7 @@ from searchitect.training import collected
 from searchitect.training.arrange import memory_bytes
 from searchitect.training.columns import read_csv, read_csv_features
 from searchitect.training.pictures import has_images, read_images
+from searchitect.training.ragged import window_of, windows
 from searchitect.training.table import Table
 
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
@@ -76,6 +77,20 @@ def read(source: Any, target: str | None = None, groups: str | None = None) -> F
         "a Dataset of pairs, a file (.npz, .csv, .parquet, .bin), a folder of images, idx or CIFAR-10 files, or one "
         f"of {', '.join(BUNDLED)}"
     )
+
+
+def read_stream(source: Any, layout: str) -> Found:
+    """One long row of token ids (an array, tensor, list, or an npz with one array), as windows and what follows."""
+    if isinstance(source, (str, Path)):
+        arrays = _npz_arrays(Path(source).expanduser())
+        if len(arrays) != 1:
+            raise DataError(f"{source} has the keys {', '.join(arrays)}; a stream is one array")
+        source = next(iter(arrays.values()))
+    ids = np.asarray(source.detach().cpu() if hasattr(source, "detach") else source)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise DataError(f"layout={layout!r} reads one long row of token ids; got shape {ids.shape}, dtype {ids.dtype}")
+    x, y = windows(ids, window_of(layout), "the stream")
+    return Found(x, y, notes=[f"a stream of {len(ids):,} tokens, cut into {len(x):,} windows of {x.shape[1]}"])
 
 
 def read_x(source: Any) -> Any:

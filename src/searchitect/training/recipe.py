@@ -96,16 +96,16 @@ class Recipe(msgspec.Struct, frozen=True):
         return ("crop", "flip") if sample[0] == 3 else ("crop",)
 
 
-def recipe_for(kind: Literal["image", "table", "sequence"], n: int) -> Recipe:
+def recipe_for(kind: Literal["image", "table", "sequence", "text", "stream"], n: int) -> Recipe:
     """The usual recipe for n training rows.
 
     Rates for images and tables are a compromise: in single runs of 3 to 15 epochs on digits, Fashion-MNIST and two
     tables, convolutions and perceptrons did best at the highest rate tried (1e-2), a small transformer on
-    Fashion-MNIST at 3e-3. The rate for sequences and the batch sizes are customary, not compared.
+    Fashion-MNIST at 3e-3. The rate for sequences and texts and the batch sizes are customary, not compared.
     """
     if kind == "image":
         return Recipe(batch_size=32 if n < 500 else 64 if n < 20_000 else 128, lr=8e-3, label_smoothing=0.05)
-    if kind == "sequence":
+    if kind in ("sequence", "text", "stream"):
         return Recipe(batch_size=32 if n < 2_000 else 64, lr=3e-3)
     return Recipe(batch_size=32 if n < 500 else 64 if n < 5_000 else 128 if n < 50_000 else 256, lr=5e-3)
 

@@ -60,7 +60,7 @@ def split(raw: RawData, seed: int, *, validation: float = 0.2, test: float = 0.2
     rest = np.setdiff1d(np.arange(n), held)
     chosen = rest[held_out(raw.kin(rest), max(1, round(n * validation)), seed, "validation")]
     train = np.setdiff1d(rest, chosen)
-    if raw.task == "classification" and not stratified:
+    if raw.task == "classification" and not stratified and raw.kind != "stream":
         _check_seen(raw, train)
     found = Splits(train, chosen, np.arange(len(raw.test[1])) if raw.test is not None else held)
     return Splits(found.train, found.validation, found.test, (*_manner(raw, found), *_leaks(raw, found)))

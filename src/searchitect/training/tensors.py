@@ -24,7 +24,7 @@ class TrainData:
     regression back to the user's units before they are scored. `groups` (N,) and `ordered` say what the rows are to
     each other, for who cuts them again. `weights` (N,) are how much each row counts in the loss, 1 in the mean; None
     stands for ones. `soft` (N, outputs) is what a teacher says of each row, which has the share `soft_weight` of the
-    loss at a `temperature` (`losses.py`).
+    loss at a `temperature` (`losses.py`). `kind` is "text" or "stream" where x holds numbers of tokens.
     """
 
     x: torch.Tensor
@@ -41,6 +41,7 @@ class TrainData:
     soft: torch.Tensor | None = None
     soft_weight: float = 0.0
     temperature: float = 1.0
+    kind: str = ""
 
     def __post_init__(self) -> None:
         for x, y in ((self.x, self.y), (self.x_eval, self.y_eval)):
@@ -98,6 +99,7 @@ def prepare(
     data = TrainData(
         fixed.apply(raw.x[rows]), fixed.encode_y(raw.y[rows]), x_eval, y_eval, raw.task, raw.outputs, y_mean, y_std,
         None if raw.groups is None else raw.groups[rows], raw.ordered, _weights(raw, rows),
+        kind=raw.kind,
     )  # fmt: skip
     return data, fixed
 
