@@ -4,7 +4,8 @@ Run: OMP_NUM_THREADS=1 python benchmarks/latency.py [--spaces nb201 ...] [--seco
 
 For each space: the table is measured here, then networks drawn from other seeds are measured as a whole, in turns, and
 compared with what the table tells. "pace" is the factor by which the machine is slower then than while the table was
-measured, "error_paced" what is left of the error without it; "of itself" is the error that the line knows of, from networks left out one by one.
+measured, "error_paced" what is left of the error without it; "of_itself" is the error that the line knows of, from
+networks left out one by one.
 """
 
 from __future__ import annotations

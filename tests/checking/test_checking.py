@@ -3,13 +3,11 @@
 import statistics
 
 import pytest
-import torch
 import torch.nn as nn
 from scipy.stats import beta
 
 from searchitect import OUTPUTS, Space, check, lazy, limit, load_space, one_of, real, repeat
 from searchitect.checking.checks import share
-from searchitect.checking.ranges import half_width, measure
 from searchitect.errors import UsageError
 from searchitect.nets import Costs
 
@@ -114,13 +112,7 @@ def test_latency_is_measured_in_turns_and_larger_networks_are_slower():
     found = check(head(L.LazyLinear(one_of(2, 4000)), L.LazyLinear(one_of(2, 4000))), (2000,), samples=20)
     assert found.latency.range.min < found.latency.range.max
     assert all(value > 0 for value in found.latency.values)
-    times = measure([nn.Linear(4, 4), nn.Linear(4, 8)], torch.zeros(1, 4))
-    assert len(times[0]) == len(times[1]) >= 15
-
-
-def test_half_width_is_that_of_order_statistics():
-    assert half_width(list(range(1, 101))) == pytest.approx((61 - 41) / 2 / 50.5)
-    assert half_width([2.0] * 20) == 0.0
+    assert found.latency.uncertainty >= 0.0
 
 
 def test_supernets_are_counted_or_the_reason_is_told():

@@ -15,7 +15,6 @@ from searchitect.training.meters import (
     as_number,
     check_metrics,
     evaluating,
-    latency_ms,
     parameters,
     predict,
     score,
@@ -202,16 +201,3 @@ def test_parameters_counts_shared_ones_once():
     assert parameters(nn.Sequential(layer, layer)) == 12
     layer.bias.requires_grad_(False)
     assert parameters(layer) == 9
-
-
-def test_latency():
-    model = Mode()
-    small = latency_ms(model, (3,), repeats=20)
-    assert 0 < small < 100
-    assert len(model.seen) == 23
-    assert model.seen[0] == (False, True, 1)
-    assert model.training
-    assert latency_ms(model, torch.zeros(3), repeats=1, batch=7) > 0
-    assert model.seen[-1][2] == 7
-    with pytest.raises(UsageError, match="repeats=0"):
-        latency_ms(model, (3,), repeats=0)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import nn
-
 from searchitect.checking.choices import variants
 from searchitect.errors import BuildError, TrialError
+from searchitect.hardware import measured
 from searchitect.nets import Cost, Costs, build
 from searchitect.seeds import stream
 from searchitect.space import Architecture
-from searchitect.training.meters import evaluating
 
 STEPS = 300  # costs counted on the way to one end
 TIMED = 5  # networks whose latency is measured
-ROUNDS, WARM = 15, 3
-PRECISE = 0.05  # half of the interval over the median: then measuring ends
 SECONDS = 1.5  # at most, for all networks together
 
 
@@ -75,43 +68,14 @@ def _end(costs: Costs, known: Sequence[tuple[Architecture, Cost]], metric: str, 
 
 
 def latency(costs: Costs, known: Sequence[tuple[Architecture, Cost]]) -> Latency:
-    """Milliseconds of networks from the fewest to the most MACs of the sample, measured in turns.
+    """Milliseconds of networks from the fewest to the most MACs of the sample, by `hardware.clock`.
 
-    Protocol: three runs to warm up, then one run of each network a round, until the 95 % interval of every median is
-    within 5 %, or 2 s are over. One row, evaluation mode, as many threads as torch has here.
+    One row, evaluation mode, as many threads as torch has here; within a few seconds.
     """
     ordered = [a for a, _ in sorted(known, key=lambda pair: pair[1].macs)]
     chosen = [ordered[round(i * (len(ordered) - 1) / (TIMED - 1))] for i in range(TIMED)]
-    networks = [build(costs.space, a, costs.shape, outputs=costs.outputs).eval() for a in dict.fromkeys(chosen)]
-    x = torch.linspace(-1, 1, math.prod(costs.shape)).reshape(1, *costs.shape)
-    times = measure(networks, x)
-    medians = tuple(statistics.median(row) * 1e3 for row in times)
-    return Latency(Range(min(medians), statistics.median(medians), max(medians)), medians, max(map(half_width, times)))
-
-
-def measure(networks: Sequence[nn.Module], x: torch.Tensor) -> list[list[float]]:
-    """Seconds of each network, in turns."""
-    times: list[list[float]] = [[] for _ in networks]
-    begun, rounds = time.perf_counter(), 0
-    for network in networks:
-        with evaluating(network):
-            for _ in range(WARM):
-                network(x)
-    while rounds < ROUNDS or (max(map(half_width, times)) > PRECISE and time.perf_counter() - begun < SECONDS):
-        rounds += 1
-        for network, row in zip(networks, times, strict=True):
-            with evaluating(network):
-                start = time.perf_counter()
-                network(x)
-                row.append(time.perf_counter() - start)
-        if time.perf_counter() - begun > 2 * SECONDS:
-            break
-    return times
-
-
-def half_width(times: Sequence[float]) -> float:
-    """Half of the 95 % interval of the median, over the median: order statistics n/2 ± 0.98 √n (binomial)."""
-    ordered, n = sorted(times), len(times)
-    reach = 0.98 * math.sqrt(n)
-    low, high = max(0, math.floor(n / 2 - reach)), min(n - 1, math.ceil(n / 2 + reach))
-    return (ordered[high] - ordered[low]) / 2 / statistics.median(ordered)
+    networks = [build(costs.space, a, costs.shape, outputs=costs.outputs) for a in dict.fromkeys(chosen)]
+    timings = measured(networks, costs.shape, seconds=SECONDS / len(networks))
+    values = tuple(one.ms for one in timings)
+    spread = max(one.uncertainty for one in timings)
+    return Latency(Range(min(values), statistics.median(values), max(values)), values, spread)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from searchitect.training.data import RawData, limited, load
     from searchitect.training.loop import FitResult, fit
-    from searchitect.training.meters import as_number, check_metrics, latency_ms, parameters, predict, score
+    from searchitect.training.meters import as_number, check_metrics, parameters, predict, score
     from searchitect.training.preprocess import Preprocess
     from searchitect.training.recipe import Recipe, recipe_for
     from searchitect.training.split import Splits, part
@@ -23,7 +23,7 @@ _PLACES = {
     "table": ("Table",),
     "data": ("RawData", "limited", "load"),
     "loop": ("FitResult", "fit"),
-    "meters": ("as_number", "check_metrics", "latency_ms", "parameters", "predict", "score"),
+    "meters": ("as_number", "check_metrics", "parameters", "predict", "score"),
     "preprocess": ("Preprocess",),
     "recipe": ("Recipe", "recipe_for"),
     "split": ("Splits", "part"),
@@ -42,7 +42,6 @@ __all__ = [
     "as_number",
     "check_metrics",
     "fit",
-    "latency_ms",
     "limited",
     "load",
     "parameters",

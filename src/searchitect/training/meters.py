@@ -1,11 +1,9 @@
-"""What a trained network is worth and what it costs: scores, parameters, latency."""
+"""What a trained network is worth and what it costs: scores, predictions, parameters."""
 
 from __future__ import annotations
 
 import difflib
 import math
-import statistics
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -147,31 +145,3 @@ def predict(model: nn.Module, x: Tensor, *, batch: int | None = None, device: st
 def parameters(model: nn.Module) -> int:
     """How many numbers are trained (shared ones once)."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def latency_ms(
-    model: nn.Module,
-    sample: Sequence[int] | Tensor,
-    *,
-    repeats: int = 30,
-    batch: int = 1,
-    device: str | torch.device = "cpu",
-) -> float:
-    """Median milliseconds of one forward pass of `batch` rows, after a warm-up of a tenth of the repeats (at least 3).
-
-    `sample` is one row or its shape. The caller sees to it that nothing else runs.
-    """
-    if repeats < 1 or batch < 1:
-        raise UsageError(f"latency: repeats={repeats} and batch={batch} must be at least 1")
-    row = sample if isinstance(sample, Tensor) else torch.linspace(-1, 1, math.prod(sample)).reshape(*sample)
-    x = row.to(device).expand(batch, *row.shape).contiguous()
-    cuda = torch.device(device).type == "cuda"
-    times = []
-    with evaluating(model):
-        for _ in range(max(3, repeats // 10) + repeats):
-            start = time.perf_counter()
-            model(x)
-            if cuda:
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - start)
-    return statistics.median(times[-repeats:]) * 1e3
