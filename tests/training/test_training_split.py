@@ -143,9 +143,7 @@ def test_a_column_of_groups_is_no_feature(tmp_path):
     assert raw.groups.tolist() == np.unique([f"patient{i // 6}" for i in range(60)], return_inverse=True)[1].tolist()
     cut = split(raw, 0)
     assert len(set(raw.groups[cut.train]) & set(raw.groups[cut.test])) == 0
-    words = (
-        "whole groups were held out: 6 for training, 2 for validation, 2 for test; the interval of the verdict"
-    )
+    words = "whole groups were held out: 6 for training, 2 for validation, 2 for test; the interval of the verdict"
     assert len(cut.notes) == 1
     assert cut.notes[0].startswith(words)
     pandas = pytest.importorskip("pandas")
