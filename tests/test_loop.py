@@ -117,7 +117,9 @@ def test_stopped_after_any_trial_and_resumed_it_is_the_same_study(tmp_path):
         part.store.close()
         rest = loop(tmp_path / f"cut{cut}", trials=16, resume=True)
         rest.run()
-        assert history(rest) == [(t.proposal, t.state, t.value("score"), t.source) for t in whole.ledger.trials.values()]
+        assert history(rest) == [
+            (t.proposal, t.state, t.value("score"), t.source) for t in whole.ledger.trials.values()
+        ]
         rest.store.close()
 
 
