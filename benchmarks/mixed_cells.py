@@ -32,7 +32,8 @@ def fast_states(
     inputs: list[torch.Tensor], edges: Sequence[nn.ModuleDict], weights: torch.Tensor, active: Active
 ) -> list[torch.Tensor]:
     """What `plain_states` gives. weights (E, O)."""
-    sources, gates, e = [Source(x) for x in inputs], [row.unbind() for row in weights.unbind()], 0
+    learning = weights.requires_grad and len(inputs) == 1  # as `nets.mixed` has it
+    sources, gates, e = [Source(x, sparing=learning) for x in inputs], [row.unbind() for row in weights.unbind()], 0
     while e < len(edges):
         steps = []
         for source in sources:
@@ -40,5 +41,5 @@ def fast_states(
             wanted = range(len(operations)) if active is None else active[e]
             steps += [Step(source, operations[k], gates[e][k]) for k in wanted]
             e += 1
-        sources.append(Source(node(steps)))
+        sources.append(Source(node(steps), sparing=learning))
     return [source.x for source in sources]

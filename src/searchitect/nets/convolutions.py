@@ -39,12 +39,18 @@ class Geometry(NamedTuple):
         return [self.dilation * (size // 2) for size in kernel[2:]]
 
 
-def convolution(x: torch.Tensor, kernel: torch.Tensor, geometry: Geometry) -> torch.Tensor:
-    """`conv2d`: (B, C, H, W) → (B, D, H/stride, W/stride), rounded up."""
+def convolution(
+    x: torch.Tensor, kernel: torch.Tensor, geometry: Geometry, before: torch.Tensor | None = None
+) -> torch.Tensor:
+    """`conv2d`: (B, C, H, W) → (B, D, H/stride, W/stride), rounded up.
+
+    before: what x is the ReLU of, where that is kept anyway: x is made again then for the gradient of the kernel.
+    """
     if x.device.type != "cpu":
         return _convolve(x, kernel, geometry)
     sizes = [(size - 1) // geometry.stride + 1 for size in x.shape[2:]]
-    token = _KernelGradient.apply(kernel, (x,), (len(x), len(kernel), *sizes), geometry, False)  # type: ignore[no-untyped-call]
+    inside = (x, False) if before is None else (before, True)
+    token = _KernelGradient.apply(kernel, inside, (len(x), len(kernel), *sizes), geometry, False)  # type: ignore[no-untyped-call]
     y: torch.Tensor = _Forward.apply(x, kernel, token, geometry)  # type: ignore[no-untyped-call]
     return y
 
@@ -89,23 +95,27 @@ class _Backward(torch.autograd.Function):
 class _KernelGradient(torch.autograd.Function):
     """A value never read in the shape of a result, without memory of its own; its gradient is the kernel's.
 
-    back: whether the result is the gradient for an input, made from that of an output (`other`), and not the reverse.
+    inside: the other factor, and whether it is to be rectified first. back: whether the result is the gradient for an
+    input, made from that of an output (the other factor), and not the reverse.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, kernel: torch.Tensor, inside: tuple[torch.Tensor], shape: tuple[int, ...], geometry: Geometry,
-        back: bool,
+        ctx: Any, kernel: torch.Tensor, inside: tuple[torch.Tensor, bool], shape: tuple[int, ...],
+        geometry: Geometry, back: bool,
     ) -> torch.Tensor:  # fmt: skip
-        (other,) = inside  # hidden from the graph: a path to it would have this gradient computed on the way to others
+        other, rectify = (
+            inside  # hidden from the graph, or a path to it would have this gradient computed too
+        )
         if kernel.requires_grad:
             ctx.save_for_backward(other)
-        ctx.known = kernel.shape, geometry, back
+        ctx.known = kernel.shape, geometry, back, rectify
         return other.new_empty(()).expand(shape)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
-        (other,), (shape, geometry, back), gradient = ctx.saved_tensors, ctx.known, _laid_out(gradients[0])
+        (other,), (shape, geometry, back, rectify) = ctx.saved_tensors, ctx.known
+        gradient, other = _laid_out(gradients[0]), torch.relu(other) if rectify else other
         x, of_output = (gradient, other) if back else (other, gradient)
         product = _Product.apply if torch.is_grad_enabled() else kernel_gradient
         return product(x, of_output, shape, geometry), None, None, None, None
@@ -135,7 +145,7 @@ def _backward(gradient: torch.Tensor, kernel: torch.Tensor, shape: torch.Size, g
     """Gradient (B, D, H/stride, W/stride) of the output → of the input, (B, C, H, W)."""
     if not torch.is_grad_enabled():
         return _input_gradient(gradient, kernel, shape, geometry)
-    token = _KernelGradient.apply(kernel, (gradient,), shape, geometry, True)  # type: ignore[no-untyped-call]
+    token = _KernelGradient.apply(kernel, (gradient, False), shape, geometry, True)  # type: ignore[no-untyped-call]
     back: torch.Tensor = _Backward.apply(gradient, kernel, token, shape, geometry)  # type: ignore[no-untyped-call]
     return back
 

@@ -27,12 +27,16 @@ from searchitect.nets.normed import remember
 
 
 class Term(NamedTuple):
-    """One z with its 1×1 convolution, BatchNorm and gate (a scalar; None is 1): gate · norm(conv(z))."""
+    """One z with its 1×1 convolution, BatchNorm and gate (a scalar; None is 1): gate · norm(conv(z)).
+
+    before: what z is the ReLU of, where that is kept anyway: z is made again then for the backward pass.
+    """
 
     z: torch.Tensor
     conv: nn.Conv2d
     norm: nn.BatchNorm2d
     gate: torch.Tensor | None = None
+    before: torch.Tensor | None = None
 
 
 def folded_sum(terms: Sequence[Term]) -> torch.Tensor:
@@ -56,7 +60,8 @@ def _folded(terms: Sequence[Term], *, apart: bool) -> list[torch.Tensor]:
         scale = weights.new_ones((1, 1)) if gates is None else gates
     scale = scale.expand(weights.shape[:2])
     eps = terms[0].norm.eps
-    mean, variance, *ys = _Folded.apply(weights, scale, shift, eps, apart, *(term.z for term in terms))  # type: ignore[no-untyped-call]
+    settings = eps, apart, [term.before for term in terms]
+    mean, variance, *ys = _Folded.apply(weights, scale, shift, settings, *(term.z for term in terms))  # type: ignore[no-untyped-call]
     remember([term.norm for term in terms], mean, variance, terms[0].z[:, 0].numel())
     return list(ys)
 
@@ -84,9 +89,10 @@ class _Folded(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, weights: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor | None, eps: float, apart: bool,
-        *inputs: torch.Tensor,
+        ctx: Any, weights: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor | None,
+        settings: tuple[float, bool, list[torch.Tensor | None]], *inputs: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:  # fmt: skip
+        eps, apart, before = settings
         m = torch.stack([rows(z).mean(0) for z in inputs])[:, :, None]  # (K, C, 1)
         gram = torch.stack([gram_of(z, z) for z in inputs]) / (inputs[0].numel() // inputs[0].shape[1])
         mean, _, variance, inverse = statistics(weights, m, gram, eps)
@@ -94,8 +100,9 @@ class _Folded(torch.autograd.Function):
         folded = gain[:, :, None] * weights
         bias = -gain * mean if shift is None else torch.addcmul(shift, gain, mean, value=-1)
         ys = _apart(inputs, folded, bias) if apart else [_together(inputs, folded, bias.sum(0))]
-        ctx.save_for_backward(weights, scale, m, gram, *inputs, *(ys if apart else []))
-        ctx.apart, ctx.eps, ctx.shifted = apart, eps, shift is not None
+        kept = [z if x is None else x for z, x in zip(inputs, before, strict=True)]
+        ctx.save_for_backward(weights, scale, m, gram, *kept, *(ys if apart else []))
+        ctx.apart, ctx.eps, ctx.shifted, ctx.rectify = apart, eps, shift is not None, [x is not None for x in before]
         ctx.mark_non_differentiable(mean, variance)
         return mean, variance, *ys
 
@@ -106,11 +113,12 @@ class _Folded(torch.autograd.Function):
         if ctx.apart:
             inputs, ys = inputs[: len(dys)], inputs[len(dys) :]
             dys = [torch.ops.aten.threshold_backward(dy, y.detach(), 0) for dy, y in zip(dys, ys, strict=True)]
-        wanted = ctx.needs_input_grad[5:]
+        inputs = [torch.relu(x) if again else x for x, again in zip(inputs, ctx.rectify, strict=True)]
+        wanted = ctx.needs_input_grad[4:]
         of_weights, of_scale, total, *of_inputs = FoldedGradient.apply(  # type: ignore[no-untyped-call]
             weights, scale, m, gram, ctx.eps, wanted, *dys, *inputs
         )
-        return of_weights, of_scale, total.expand_as(of_scale) if ctx.shifted else None, None, None, *of_inputs
+        return of_weights, of_scale, total.expand_as(of_scale) if ctx.shifted else None, None, *of_inputs
 
 
 def _apart(inputs: Sequence[torch.Tensor], folded: torch.Tensor, bias: torch.Tensor) -> list[torch.Tensor]:

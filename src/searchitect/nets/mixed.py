@@ -50,10 +50,11 @@ def cell(module: Cell, run: Run, x: torch.Tensor, *, always: bool = False) -> to
     """The output of a `Cell`: (B, C, H, W) → the shape its edges give."""
     if not _suits(module, run, x) or not (always or _pays(run, x.numel())):
         return _plain(module, x)
-    sources, edges = [Source(x)], iter(module.edges)
+    learning = any(share.requires_grad for shares in run.shares.values() for share in shares.tensors)
+    sources, edges = [Source(x, sparing=learning)], iter(module.edges)
     for _ in range(1, module.nodes):
         steps = [step for source in sources for step in _steps(next(edges), source, run, None)]
-        sources.append(Source(node(steps)))
+        sources.append(Source(node(steps), sparing=learning))
     return sources[-1].x
 
 

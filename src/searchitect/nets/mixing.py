@@ -5,7 +5,9 @@ Shapes: B batch, C channels, H W.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -17,23 +19,42 @@ from searchitect.nets.depthwise import depthwise, join, split
 from searchitect.nets.folded import Term, folded_relus, folded_sum
 from searchitect.nets.normed import gated_norm, normalised, remember
 from searchitect.nets.operations import Depthwise, SameConv, Skip
-from searchitect.nets.weighted import average, maximum, weighted_sum
+from searchitect.nets.weighted import average, maximum, rectified, weighted_sum
 
 _NARROW = 16  # a single 1×1 convolution with more channels is faster with a BatchNorm of its own
 _CONV = [nn.ReLU, nn.Conv2d, nn.BatchNorm2d]
 _DEEP = [nn.ReLU, nn.Conv2d, nn.Conv2d, nn.BatchNorm2d]
 
 
-class Source:
-    """A state, and what several operations need of it, computed when first asked for."""
+_TWICE: ContextVar[bool] = ContextVar("_TWICE", default=False)
 
-    def __init__(self, x: torch.Tensor) -> None:
+
+@contextmanager
+def differentiated_twice() -> Iterator[None]:
+    """Within, more is kept: what is made again would be differentiated again, too."""
+    token = _TWICE.set(True)
+    try:
+        yield
+    finally:
+        _TWICE.reset(token)
+
+
+class Source:
+    """A state, and what several operations need of it, computed when first asked for.
+
+    sparing: whether its ReLU is made again in the backward pass instead of being kept. That is worth it where the state
+    itself is kept, as for the gradient of a gate that it is multiplied by.
+    """
+
+    def __init__(self, x: torch.Tensor, *, sparing: bool = False) -> None:
         self.x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+        self.before = self.x if sparing and not _TWICE.get() else None
         self._made: dict[Any, Any] = {}
 
     def relu(self) -> torch.Tensor:
         """(B, C, H, W)."""
-        relu: torch.Tensor = self._once("relu", lambda: torch.relu(self.x))
+        make = torch.relu if self.before is None else rectified
+        relu: torch.Tensor = self._once("relu", lambda: make(self.x))
         return relu
 
     def grids(self) -> torch.Tensor:
@@ -78,30 +99,46 @@ class _Groups(NamedTuple):
     shared: list[tuple[torch.Tensor | None, torch.Tensor]]  # gates, and tensors that other nodes use as well
     averaged: dict[str, tuple[nn.AvgPool2d, list[tuple[torch.Tensor | None, torch.Tensor]]]]  # gates, what is pooled
     own: list[torch.Tensor]  # with their gates already
+    normed: list[tuple[torch.Tensor | None, nn.BatchNorm2d, torch.Tensor]]  # gates, and what is normalised
     seen: list[tuple[nn.BatchNorm2d, torch.Tensor, torch.Tensor]]  # shared norms, with mean and variance
     norms: list[nn.BatchNorm2d]  # the first one; those of the groups above are like it
 
 
 def node(steps: list[Step]) -> torch.Tensor:
     """Σ gate · operation(state) in training mode, as few passes over the data as possible."""
-    groups = _Groups([], [], [], [], {}, [], [], [])
+    groups = _Groups([], [], [], [], {}, [], [], [], [])
     for step in steps:
         _add(step, _parts(step.operation), groups)
     relus = folded_relus([first for first, _, _ in groups.twice])
     for relu, (_, (deep, point, norm), gate) in zip(relus, groups.twice, strict=True):
         z = depthwise(relu, deep.weight, deep.stride[0], deep.dilation[0])
         groups.folded.append(Term(z, point, norm, gate))
+    y: torch.Tensor | None = None
+    for new in _new(groups):
+        y = new if y is None else y.add_(new)
+        del new  # before the next one is made: it finds its place free
     own = groups.own + _weighted(groups.shared)
-    own += [average(pool, total(_weighted(states))) for pool, states in groups.averaged.values()]
-    if groups.folded:
-        own.append(_folded(groups.folded))
     if groups.on_grids:
         height, width = (2 * size for size in groups.on_grids[0].z.shape[2:])
         own.append(join(_folded(groups.on_grids), height, width))
     if groups.seen:
         norms, means, variances = zip(*groups.seen, strict=True)
         remember(norms, torch.stack(means), torch.stack(variances), own[0][:, 0].numel())
-    return total(own or [step.plain() for step in steps])  # nothing but zeros: their shape
+    if y is None:
+        return total(own or [step.plain() for step in steps])  # nothing but zeros: their shape
+    for tensor in own:
+        y.add_(tensor)
+    return y
+
+
+def _new(groups: _Groups) -> Iterator[torch.Tensor]:
+    """Terms that nobody else has or needs, one after the other."""
+    if groups.folded:
+        yield _folded(groups.folded)
+    for gate, norm, x in groups.normed:
+        yield gated_norm(gate, norm, x)
+    for pool, states in groups.averaged.values():
+        yield average(pool, total(_weighted(states)))
 
 
 def _weighted(tensors: list[tuple[torch.Tensor | None, torch.Tensor]]) -> list[torch.Tensor]:
@@ -115,7 +152,7 @@ def _folded(terms: list[Term]) -> torch.Tensor:
     """Σ gate · norm(conv(z)), as a sum of products where that pays."""
     term = terms[0]
     if len(terms) == 1 and term.z.shape[1] > _NARROW:
-        return gated_norm(term.gate, term.norm, convolved(term.conv, term.z))
+        return gated_norm(term.gate, term.norm, convolved(term.conv, term.z, term.before))
     return folded_sum(terms)
 
 
@@ -135,9 +172,10 @@ def _add(step: Step, parts: list[Any], groups: _Groups) -> None:
         _add_pool(step, parts, groups)
     elif kinds == _CONV and _trains(parts[2]):
         if _pointwise(parts[1]):
-            groups.folded.append(Term(step.source.relu(), parts[1], parts[2], step.gate))
+            groups.folded.append(Term(step.source.relu(), parts[1], parts[2], step.gate, step.source.before))
         else:
-            groups.own.append(gated_norm(step.gate, parts[2], convolved(parts[1], step.source.relu())))
+            y = convolved(parts[1], step.source.relu(), step.source.before)
+            groups.normed.append((step.gate, parts[2], y))
     elif kinds in (_DEEP, _DEEP * 2) and all(map(_separable, parts[1::4], parts[2::4], parts[3::4])):
         _add_depthwise(step, parts, groups)
     else:
@@ -214,10 +252,10 @@ def _pointwise(conv: nn.Conv2d) -> bool:
     return same and conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.padding == (0, 0)
 
 
-def convolved(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
-    """conv(x), in a form that is cheap to differentiate twice where it is a usual one."""
+def convolved(conv: nn.Conv2d, x: torch.Tensor, before: torch.Tensor | None = None) -> torch.Tensor:
+    """conv(x), in a form that is cheap to differentiate twice where it is a usual one; `before` as in `convolution`."""
     if conv.groups == 1 and conv.bias is None and _centred(conv):
-        return convolution(x, conv.weight, Geometry(conv.stride[0], conv.dilation[0]))
+        return convolution(x, conv.weight, Geometry(conv.stride[0], conv.dilation[0]), before)
     y: torch.Tensor = conv(x)
     return y
 

@@ -82,6 +82,24 @@ def _dots(gradient: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tens
     return torch.stack([torch.dot(flat, _flat(tensor)) for tensor in tensors])
 
 
+def rectified(x: torch.Tensor) -> torch.Tensor:
+    """relu(x), which keeps x and not its result."""
+    y: torch.Tensor = _Rectified.apply(x)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Rectified(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return torch.relu(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradients[0], x.detach(), 0)
+
+
 def average(pool: nn.AvgPool2d, x: torch.Tensor) -> torch.Tensor:
     """What the pooling gives, as a depthwise convolution where that is the same, which keeps nothing.
 
