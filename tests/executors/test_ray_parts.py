@@ -56,7 +56,7 @@ def test_room_on_a_machine(resources, cpus, gpus, slots):
     [
         ({"workers": 0}, "workers=0"), ({"hosts": 1.5}, "hosts=1.5"), ({"workers": True}, "workers=True"),
         ({"cpus": -1}, "cpus=-1"), ({"gpus": math.nan}, "gpus=nan"), ({"gpus": 1.5}, "several must be whole; give 2"),
-        ({"cpus": 0, "gpus": 0}, "must hold some of either"),
+        ({"cpus": 0, "gpus": 0}, "must hold some of either"), ({"memory_mb": 10}, "at least 64 MB"),
     ],
 )  # fmt: skip
 def test_impossible_values_are_refused_before_anything_is_started(options, words):

@@ -66,7 +66,7 @@ class RayExecutor(Executor):
         shared: Path | str | None = None,
         **more: Any,
     ) -> None:
-        _check(workers, cpus, gpus, hosts)
+        _check(workers, cpus, gpus, hosts, more.get("memory_mb"))
         place = None if folder is None else Path(folder).absolute()
         self._cluster = Cluster(address)
         self._per_host, self._hosts, self._wanted = (cpus, gpus), hosts, workers
@@ -344,7 +344,9 @@ def _options(
     )  # fmt: skip
 
 
-def _check(workers: int | None, cpus: float, gpus: float, hosts: int) -> None:
+def _check(workers: int | None, cpus: float, gpus: float, hosts: int, memory_mb: float | None) -> None:
+    if memory_mb is not None and not memory_mb >= 64:
+        raise UsageError(f"memory_mb={memory_mb!r}: must be at least 64 MB, or None for no limit")
     for name, value in (("workers", workers), ("hosts", hosts)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise UsageError(f"{name}={value!r}: must be a whole number of at least 1")

@@ -8,6 +8,7 @@ the time, so what one end has is not sent again.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -18,6 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+
+log = logging.getLogger(__name__)
 
 Version = tuple[int, int]
 Parcel = tuple[str, Version, Any]  # path below the folder, version, and where its bytes are had
@@ -123,6 +126,7 @@ class Depot:
     def __init__(self, folder: Path, put: Callable[[Bytes], Any]) -> None:
         self.folder = folder
         self._put = put
+        self._made: set[str] = set()  # by tasks
         self._stored: OrderedDict[str, tuple[Version, Any]] = OrderedDict()
 
     def parcels(self, names: Iterable[str]) -> list[Parcel]:
@@ -145,15 +149,20 @@ class Depot:
 
     def take(self, files: Mapping[str, tuple[int, bytes] | None], names: Iterable[str]) -> None:
         """What a task changed: (time of change, bytes) or None for a file that it deleted. A task may change what it
-        was given and make files that are not there; anything else is refused. Raises OSError and ValueError."""
+        was given, make files that are not there, and change those that tasks have made; others stay as they are.
+        Raises OSError, and ValueError for a path that leads out of the folder."""
         names = list(names)
         for name, found in files.items():
             path = self.folder / name
             own = is_inside(name, names)
-            if not is_inside(name) or not (own or name.startswith(_LOGS) or not path.exists()):
-                raise ValueError(f"a task sent a file {name!r} that is not its own")
-            if found is not None:
+            if not is_inside(name):
+                raise ValueError(f"a task sent a file {name!r}, which is not below its folder")
+            made = name in self._made or name.startswith(_LOGS)
+            if found is not None and not (own or made) and path.exists():
+                log.warning("%s was there before this task, which wants to write it: it stays as it is", path)
+            elif found is not None:
                 write(path, found[1], found[0])
+                self._made.add(name)
             elif own:
                 path.unlink(missing_ok=True)
                 with suppress(OSError):  # not empty, or the named folder itself is gone
