@@ -104,9 +104,7 @@ class _KernelGradient(torch.autograd.Function):
         ctx: Any, kernel: torch.Tensor, inside: tuple[torch.Tensor, bool], shape: tuple[int, ...],
         geometry: Geometry, back: bool,
     ) -> torch.Tensor:  # fmt: skip
-        other, rectify = (
-            inside  # hidden from the graph, or a path to it would have this gradient computed too
-        )
+        other, rectify = inside  # hidden from the graph, or a path to it would have this gradient computed too
         if kernel.requires_grad:
             ctx.save_for_backward(other)
         ctx.known = kernel.shape, geometry, back, rectify
