@@ -62,6 +62,32 @@ class TestGpt(SupernetContract):
         return load_space("gpt", vocabulary=3, length=6, dims=(4, 8), depth=2)
 
 
+class TestVit(SupernetContract):
+    refused = "dim"
+    paths = 2
+
+    def make(self):
+        return load_space("vit", dims=(12, 24), depth=2)
+
+
+class TestFtTransformer(SupernetContract):
+    shape = (4,)
+    refused = "dim"
+    paths = 2
+
+    def make(self):
+        return load_space("ft_transformer", dims=(4, 8), depth=2)
+
+
+@pytest.mark.slow
+class TestResnet(SupernetContract):
+    refused = "width"
+    paths = 2
+
+    def make(self):
+        return load_space("resnet", widths=(4, 8), depth=1)
+
+
 class TestTcn(SupernetContract):
     shape = (2, 16)
     refused = "width"

@@ -17,11 +17,13 @@ from searchitect.torchseeds import seeded_torch
 SHAPES = {
     "cnn": (1, 28, 28), "mlp": (20,), "tcn": (3, 40), "nb201": (3, 12, 12), "mobilenet": (3, 16, 16),
     "darts": (3, 12, 12), "transformer": (3, 16, 16), "macro": (3, 12, 12),
-    "gpt": (12,),
+    "gpt": (12,), "ft_transformer": (5,), "resnet": (3, 12, 12), "vit": (3, 12, 12), "rnn": (3, 8),
 }  # fmt: skip
 SMALL = {"nb201": {"cells": 1, "width": 4}, "darts": {"cells": 3, "width": 4}, "macro": {"layers": 4, "width": 4},
-         "gpt": {"vocabulary": 9, "length": 12, "dims": (4, 8)}}  # fmt: skip
-IMAGES = ("cnn", "nb201", "mobilenet", "darts", "transformer", "macro")
+         "gpt": {"vocabulary": 9, "length": 12, "dims": (4, 8)},
+         "ft_transformer": {"dims": (4, 8), "depth": 2}, "resnet": {"widths": (4, 8), "depth": 2},
+         "vit": {"dims": (12, 24), "depth": 2}, "rnn": {"length": 8, "widths": (4, 8)}}  # fmt: skip
+IMAGES = ("cnn", "nb201", "mobilenet", "darts", "transformer", "macro", "resnet", "vit")
 
 
 def trains(space: Space, architecture, shape, outputs=3, batch=4):
@@ -49,7 +51,7 @@ def test_samples_and_the_baseline_train(name, samples):
 @pytest.mark.parametrize("name", IMAGES)
 @pytest.mark.parametrize("shape", [(1, 4, 4), (13, 4, 4), (3, 5, 7), (2, 8, 33), (1, 1, 1)])
 def test_any_image_will_do(name, shape):
-    options = SMALL.get(name, {}) | ({"patch": 1} if name == "transformer" and min(shape[1:]) < 4 else {})
+    options = SMALL.get(name, {}) | ({"patch": 1} if name in ("transformer", "vit") and min(shape[1:]) < 4 else {})
     space = load_space(name, **options)
     for i in range(4):
         trains(space, space.sample(i), shape)
@@ -109,6 +111,11 @@ def test_exact_sizes():
         assert load_space("mlp", depth=depth).size.finite == 4 * 4 * 3 * 4 * powers(3, 0, depth - 1)
         assert load_space("mobilenet", depth=depth).size.finite == 2 * (3 * powers(12, 1, depth)) ** 3
         assert load_space("transformer", depth=depth).size.finite == 2 * 3 * powers(5 * 3 * 2, 1, depth)
+        assert load_space("gpt", depth=depth).size.finite == 3 * 3 * powers(5 * 3 * 2, 1, depth)
+        assert load_space("resnet", depth=depth).size.finite == 4 * powers(4, 1, depth) ** 3
+        assert load_space("vit", depth=depth).size.finite == 3 * 3 * powers(9, 1, depth)
+        assert load_space("ft_transformer", depth=depth).size.finite == 3 * 3 * powers(12, 1, depth)
+        assert load_space("rnn", nodes=depth).size.finite == 3 * 3 * 4**depth * math.factorial(depth - 1)
     for layers in (1, 3, 5):
         skips = layers * (layers - 1) // 2
         assert load_space("macro", layers=layers, halvings=1).size.finite == 6**layers * 2**skips
@@ -224,6 +231,14 @@ def test_load_space_says_what_there_is():
         load_space("transformer", kind="table")
     with pytest.raises(UsageError, match="text needs both numbers"):
         load_space("transformer", kind="text", vocabulary=5)
+    with pytest.raises(UsageError, match="at least one block"):
+        load_space("resnet", depth=0)
+    with pytest.raises(UsageError, match="each must be at least 1"):
+        load_space("rnn", nodes=0)
+    with pytest.raises(UsageError, match="multiples of 12"):
+        load_space("vit", dims=(16,))
+    with pytest.raises(UsageError, match="multiples of 4"):
+        load_space("ft_transformer", dims=(6,))
     with pytest.raises(UsageError, match="numbers of at least 1"):
         load_space("gpt", depth=0)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from searchitect.nets.operations import Depthwise as Depthwise
     from searchitect.nets.operations import SameConv as SameConv
     from searchitect.nets.operations import Skip as Skip
+    from searchitect.nets.recurrent import RecurrentCell as RecurrentCell
+    from searchitect.nets.sequence import ColumnTokens as ColumnTokens
     from searchitect.nets.sequence import ConvMixing as ConvMixing
     from searchitect.nets.sequence import Position as Position
     from searchitect.nets.sequence import SelfAttention as SelfAttention
@@ -61,6 +63,8 @@ BLOCKS = {
     "Members": "cells",
     "TwoInputCell": "cells",
     "TwoInputChain": "cells",
+    "RecurrentCell": "recurrent",
+    "ColumnTokens": "sequence",
     "ConvMixing": "sequence",
     "Position": "sequence",
     "SelfAttention": "sequence",

@@ -130,6 +130,13 @@ def _position(_walk: Walk, _plan: Plan, shape: Shape) -> Part:
     return Part(shape, numbers(shape))
 
 
+def _column_tokens(_walk: Walk, plan: Plan, shape: Shape) -> Part:
+    if len(shape) != 1:
+        misfit(plan, f"needs rows of a table (columns,), got {shape}")
+    out = (shape[0], plan.args["dim"])
+    return Part(out, 2 * numbers(out), numbers(out), 0, keeps_input=True)
+
+
 def _embedding(_walk: Walk, plan: Plan, shape: Shape) -> Part:
     args = plan.args
     if shape != (args["length"],):
@@ -289,6 +296,7 @@ BLOCK_COSTS: dict[str, Rule] = {
     NETS + "SelfAttention": _self_attention,
     NETS + "ConvMixing": _conv_mixing,
     NETS + "Position": _position,
+    NETS + "ColumnTokens": _column_tokens,
     NETS + "TokenEmbedding": _embedding,
     NETS + "TokenAttention": _token_attention,
     NETS + "TokenConv": _token_conv,

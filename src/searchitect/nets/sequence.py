@@ -83,3 +83,29 @@ class Position(nn.Module):
             start = torch.empty(x.shape[1:], device=x.device, dtype=x.dtype)
             self.table = nn.Parameter(nn.init.trunc_normal_(start, std=0.3))
         return x + self.table
+
+
+class ColumnTokens(nn.Module):
+    """Each column x of a row as the vector x · w + b, with w and b of its own (Gorishniy et al. 2021, section 3.3):
+    (B, L) → (B, L, C). L, the number of columns, is taken from the first input.
+
+    dim: C.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.weight: nn.Parameter | None
+        self.bias: nn.Parameter | None
+        self.register_parameter("weight", None)
+        self.register_parameter("bias", None)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.weight is None or self.bias is None:
+            spread = self.dim**-0.5  # as published: uniform, by the width of a token
+            start = torch.empty(2, x.shape[1], self.dim, device=x.device, dtype=x.dtype).uniform_(-spread, spread)
+            self.weight, self.bias = nn.Parameter(start[0].clone()), nn.Parameter(start[1].clone())
+        return x.unsqueeze(2) * self.weight + self.bias
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"

@@ -25,7 +25,7 @@ SLICED = {
 } | {
     f"searchitect.nets.{name}"
     for name in """SameConv Depthwise Skip SqueezeExcite SelfAttention ConvMixing Position TokenAttention
-    TokenConv""".split()
+    TokenConv ColumnTokens""".split()
 }
 
 Shape = tuple[int, ...]

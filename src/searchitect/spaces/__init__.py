@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 SPACES = {
     "cnn": "searchitect.spaces.cnn:space",
     "darts": "searchitect.spaces.darts:space",
+    "ft_transformer": "searchitect.spaces.ft_transformer:space",
     "gpt": "searchitect.spaces.gpt:space",
     "macro": "searchitect.spaces.macro:space",
     "mlp": "searchitect.spaces.mlp:space",
     "mobilenet": "searchitect.spaces.mobilenet:space",
     "nb201": "searchitect.spaces.nb201:space",
+    "resnet": "searchitect.spaces.resnet:space",
+    "rnn": "searchitect.spaces.rnn:space",
     "tcn": "searchitect.spaces.tcn:space",
     "transformer": "searchitect.spaces.transformer:space",
+    "vit": "searchitect.spaces.vit:space",
 }
 
 __all__ = ["SPACES", "auto", "load_space"]
