@@ -323,12 +323,14 @@ def plan_of(left, *, seeds=3, trials=3, epochs=4, baseline=None, full=0, asked=N
         objectives=(Objective("accuracy", "max"),), evaluator=None, workers=1, baseline_architecture=None,
         baseline_factory=baseline, full_epochs=full, data="some",
     )  # fmt: skip
-    end = None if left is None else finalizing.time.monotonic() + left + finalizing.BUNDLE_SECONDS
+    after = finalizing.BUNDLE_SECONDS * finalizing.crowded(1)
+    end = None if left is None else finalizing.time.monotonic() + left + after
     prepared.settings = Settings(seeds=seeds, epochs=asked)
     session = SimpleNamespace(
-        prepared=prepared, settings=prepared.settings, end=end, baseline_epoch=0.0, candidate_epoch=0.0
+        prepared=prepared, settings=prepared.settings, end=end, baseline_epoch=0.0, candidate_epoch=0.0,
+        gauge=SimpleNamespace(left=list),
     )  # fmt: skip
-    loop = SimpleNamespace(trials={n: trial(n, 0.9 - n / 100) for n in range(trials)})
+    loop = SimpleNamespace(ledger=SimpleNamespace(trials={n: trial(n, 0.9 - n / 100) for n in range(trials)}))
     return finalizing._plan(session, loop, Fidelities(epochs, 1.0, epochs, 0.0))
 
 
@@ -375,7 +377,7 @@ def test_the_hand_made_network_is_the_second_finalist_at_the_latest(at, order):
 
 def fake_session(tmp_path, **known):
     store = Store.create(tmp_path / "s", {"name": "t"} | known)
-    prepared = SimpleNamespace(space=TINY, evaluator=None)
+    prepared = SimpleNamespace(space=TINY, evaluator=None, judge=None)
     (tmp_path / "s" / "checkpoints").mkdir(exist_ok=True)
     return SimpleNamespace(store=store, checkpoints=tmp_path / "s" / "checkpoints", prepared=prepared)
 
@@ -385,7 +387,7 @@ def test_leaving_the_best_so_far_without_weights_names_the_winner_only(tmp_path)
     architecture = TINY.sample(0)
     best = Trial(4, Proposal(architecture, Fidelity("train", 3)), State.DONE, Measurement({"accuracy": 0.5}, 1.0, 3))
     with session.store:
-        leaving.leave_best_so_far(session, SimpleNamespace(incumbent=best))
+        leaving.leave_best_so_far(session, SimpleNamespace(ledger=SimpleNamespace(incumbent=best)))
         winner = session.store.meta["winner"]
         assert (winner["trial"], winner["epochs"], winner["validation"]) == (4, 3, {"accuracy": 0.5})
         assert winner["latency_ms"] is None
@@ -396,7 +398,7 @@ def test_leaving_the_best_so_far_without_weights_names_the_winner_only(tmp_path)
 def test_leaving_the_best_so_far_of_nothing_leaves_nothing(tmp_path):
     session = fake_session(tmp_path)
     with session.store:
-        leaving.leave_best_so_far(session, SimpleNamespace(incumbent=None))
+        leaving.leave_best_so_far(session, SimpleNamespace(ledger=SimpleNamespace(incumbent=None)))
         assert "winner" not in session.store.meta
 
 
