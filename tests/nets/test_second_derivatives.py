@@ -1,5 +1,6 @@
 """First and second derivatives of what fast cells are made of, against differences in float64."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,9 @@ from torch.nn import functional as F
 
 from searchitect.nets.convolutions import Geometry, convolution
 from searchitect.nets.folded import Term, folded_relus, folded_sum
+from searchitect.nets.mixing import Source, Step, differentiated_twice, node
 from searchitect.nets.normed import gated_norm, normalised, products
-from searchitect.nets.weighted import average, maximum, weighted_sum
+from searchitect.nets.weighted import average, maximum, rectified, weighted_sum
 
 
 def tensor(*shape, seed=0, grad=True):
@@ -134,3 +136,36 @@ def test_sums_with_fixed_gates_keep_no_tensors():
             weighted_sum(list(values.unbind()), [x * 1, x * 2])
         kept[name] = max(found)
     assert kept["fixed"] < x.numel() <= kept["learned"]
+
+
+def test_what_is_made_again_gives_the_same_derivatives():
+    """A ReLU that is not kept, a convolution and a folded one behind it."""
+    x, kernel = tensor(2, 3, 4, 4), tensor(3, 3, 3, 3, seed=1)
+    point, gate = tensor(3, 3, 1, 1, seed=2), tensor(1, seed=3)
+
+    def run(x, kernel, point, gate):
+        z = rectified(x)
+        term = Term(z, SimpleNamespace(weight=point), normalising(), gate[0], x)
+        return convolution(z, kernel, Geometry(), x) + folded_sum([term])
+
+    twice(run, x, kernel, point, gate)
+    z = torch.relu(x)
+    norm = F.batch_norm(F.conv2d(z, point), None, None, None, None, True, 0.0, 1e-2)
+    torch.testing.assert_close(run(x, kernel, point, gate), F.conv2d(z, kernel, None, 1, 1) + gate * norm)
+
+
+def test_a_sparing_state_keeps_no_relu_unless_it_is_differentiated_twice():
+    kept = {}
+    x, gate, point = tensor(2, 3, 4, 4), tensor(1, seed=3), nn.Conv2d(3, 3, 3, padding=1, bias=False).double()
+    option = nn.Sequential(nn.ReLU(), point, nn.BatchNorm2d(3, affine=False).double())
+    for twice_over in (False, True):
+        found = {}
+        hooks = torch.autograd.graph.saved_tensors_hooks(
+            lambda t, f=found: (f.update({t.data_ptr(): t}), t)[1], lambda t: t
+        )
+        with hooks, differentiated_twice() if twice_over else nullcontext():
+            source = Source(x, sparing=True)
+            node([Step(source, option, gate[0])])
+        relu = torch.relu(source.x)
+        kept[twice_over] = any(t.shape == relu.shape and torch.equal(t, relu) for t in found.values())
+    assert kept == {False: False, True: True}
