@@ -6,6 +6,7 @@ and back through msgspec without loss; numbers that are not finite travel as "na
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -383,3 +384,14 @@ class Verdict(msgspec.Struct, frozen=True):
     method: str = ""
     sentence: str = ""
     superiority: float | None = None
+
+    def _repr_html_(self) -> str:
+        """The sentence and both scores, for notebooks."""
+        sides = {"winner": self.winner, "baseline": self.baseline}
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{score.mean:.4g}</td><td>{score.low:.4g} to {score.high:.4g}</td>"
+            f"<td>{score.n}</td></tr>"
+            for name, score in sides.items() if score is not None
+        )  # fmt: skip
+        head = f"<tr><th></th><th>{html.escape(self.metric)}</th><th>interval</th><th>seeds</th></tr>"
+        return f"<p><b>{html.escape(self.sentence or self.words)}</b></p><table>{head}{rows}</table>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from typing import Any
@@ -33,6 +34,14 @@ class Architecture(msgspec.Struct, frozen=True, eq=True):
         """`{"format": 1, "space": ..., "decisions": {...}}` with sorted names."""
         body = {"format": FORMAT, "space": self.space, "decisions": dict(sorted(self.decisions.items()))}
         return json.dumps(body, allow_nan=False)
+
+    def _repr_html_(self) -> str:
+        """A table of decisions, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
+            for name, value in self.decisions.items()
+        )
+        return f"<table><tr><th>decision</th><th>value</th></tr>{rows}</table>"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Architecture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
@@ -235,6 +236,11 @@ class Space:
         text = serial.to_json(self.root, strict=False)
         rest = {"baseline": self.baseline, "limits": self.limits, "notes": self.notes}
         return _restore, (text, self.name, self.targets, rest)
+
+    def _repr_html_(self) -> str:
+        """Size and drawing, for notebooks."""
+        title = f"{self.name or 'space'}: {self.size} architectures, {len(self.decisions)} decisions"
+        return f"<p><b>{html.escape(title)}</b></p><pre>{html.escape(self.draw())}</pre>"
 
     def __repr__(self) -> str:
         return f"<Space {self.name or self.fingerprint}: {self.size} architectures, {len(self.decisions)} decisions>"
