@@ -30,7 +30,7 @@ from searchitect.store import Store
 SHARE, MOST = 0.05, 60.0  # of a budget, and seconds at most, to measure a table; as much again for another device
 LEAST = 3.0  # seconds at least: below that a table says too little
 NETWORKS = 12  # measured on another device, or by an energy counter, to find the line
-PER_NETWORK = 4.0  # seconds at most to measure a finalist
+PER_NETWORK = 2.0  # seconds at most to measure a finalist
 NOTE = "hardware law"
 
 Measure = Callable[[str], Any]  # the path of an ONNX file → milliseconds of one row

@@ -14,6 +14,7 @@ from torch import nn
 from searchitect.errors import UsageError
 from searchitect.hardware import measured
 from searchitect.hardware.clock import (
+    FEWEST,
     LEAST,
     MOST,
     Pass,
@@ -112,6 +113,8 @@ def test_it_goes_on_until_the_interval_is_narrow_or_time_is_up():
     assert wild.uncertainty > 0.05
     assert LEAST <= wild.turns < MOST
     assert clock.now < 2.0
+    (late,) = in_turns([clock.work(1.0)], clock=clock, seconds=0.5)
+    assert late.turns == FEWEST
 
 
 def test_a_burst_of_load_does_not_make_the_interval_narrow():
@@ -171,7 +174,7 @@ def test_networks_are_measured_and_left_as_they_were():
     assert not large[3].training
     assert torch.get_num_threads() == threads
     with_rows = measured([small], torch.zeros(1, 8), batch=3, seconds=0.1)
-    assert with_rows[0].turns >= LEAST
+    assert with_rows[0].turns >= FEWEST
     assert statistics.median([with_rows[0].ms]) > 0
     with pytest.raises(UsageError, match="above 0"):
         measured([small], (8,), batch=0)

@@ -9,7 +9,7 @@ from torch import nn
 from searchitect import OUTPUTS, Space, lazy, one_of, repeat
 from searchitect.errors import UsageError
 from searchitect.hardware import Predictor, measured, measured_table
-from searchitect.hardware.measuring import LEAST, chosen
+from searchitect.hardware.measuring import FEWEST, chosen
 from searchitect.hardware.predicting import operations
 from searchitect.nets import Costs, build
 
@@ -61,7 +61,7 @@ def test_operations_are_timed_by_themselves_and_their_sum_is_the_network():
     for architecture in one.enumerate():
         assert predictor.unknown(architecture) == []
         assert predictor(architecture) == pytest.approx(worked(one, architecture), rel=0.2, abs=0.6)
-    assert line.networks >= LEAST
+    assert line.networks >= FEWEST
     assert line.error < 0.4
 
 
@@ -89,3 +89,11 @@ def test_a_network_that_was_timed_is_as_it_was():
     _, line = measured_table(Costs(space(), (4,), 2), stop=lambda: bool(asked) or bool(asked.append(1)))
     assert line.networks <= 2
     assert measured([build(one, one.sample(0), (4,))], (4,), seconds=0.05)[0].ms > 0
+
+
+def test_when_time_is_up_a_few_networks_and_turns_have_to_do():
+    one = Space(L.Sequential(S(ms=one_of(20.0, 30.0, 40.0, 50.0)), L.Linear(4, 4)))
+    began = time.thread_time()
+    _, line = measured_table(Costs(one, (4,)), seconds=0.01)
+    assert line.networks == FEWEST
+    assert time.thread_time() - began < 3.0  # all turns of all four would take ten seconds

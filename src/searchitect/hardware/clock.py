@@ -16,7 +16,7 @@ from searchitect.errors import UsageError
 from searchitect.training.meters import evaluating
 
 PRECISE = 0.05  # half of the interval over the median: then measuring ends
-LEAST, MOST = 9, 400  # turns
+FEWEST, LEAST, MOST = 3, 9, 400  # turns: where time is up, where it is not, and at most
 TURN = 4e-3  # seconds of one turn at least; its first pass brings the weights back into the caches and is left out
 PASSES = 3  # of a turn at least
 WARM = 0.03  # seconds of warming up at least
@@ -66,7 +66,7 @@ def in_turns(
     adds. Passes during which other processes had the core do not count, where the system tells (`waited`).
     Turns are more alone than passes: the interval of their median is not made narrow by a burst of load that slows
     twenty passes in a row. It ends when every interval is within `precision` of its median, or after `seconds` (but
-    never before 9 turns of each).
+    never before 3 turns of each).
     """
     if not runs:
         return []
@@ -74,7 +74,9 @@ def in_turns(
     turns: list[list[float]] = [[] for _ in runs]
     end = clock() + seconds
     for number in range(MOST):
-        if number >= LEAST and (clock() >= end or all(timing(row).uncertainty <= precision for row in turns)):
+        if number >= FEWEST and clock() >= end:
+            break
+        if number >= LEAST and all(timing(row).uncertainty <= precision for row in turns):
             break
         for run, count, row in zip(runs, counts, turns, strict=True):
             row.append(fastest(passes(run, count, clock)[1:]) * 1e3)

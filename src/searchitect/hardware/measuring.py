@@ -29,7 +29,7 @@ from searchitect.space import Architecture, Plan
 from searchitect.training.meters import evaluating
 
 DRAWN = 300  # random networks, from which those are chosen that are run
-LEAST, ENOUGH, MOST = 8, 20, 60  # networks that are run: also when time is short, when all is seen, and at most
+FEWEST, ENOUGH, MOST = 3, 20, 60  # networks that are run: also when time is short, when all is seen, and at most
 OFTEN = 3  # networks that are to hold an operation
 PASSES = 5  # of a network in one turn; the first is left out
 TURNS = 6
@@ -74,9 +74,9 @@ def _measured(
     times: defaultdict[Operation, list[float]] = defaultdict(list)
     whole: list[tuple[Architecture, float]] = []
     for architecture in architectures:
-        if whole and (stop() or (len(whole) >= LEAST and time.monotonic() > end)):
+        if whole and (stop() or (len(whole) >= FEWEST and time.monotonic() > end)):
             break
-        ms, found = _run(costs, architecture, x, device)
+        ms, found = _run(costs, architecture, x, device, end)
         whole.append((architecture, ms))
         for one, own in found.items():
             times[one].append(own)
@@ -90,6 +90,7 @@ def _measured(
 def chosen(costs: Costs, seed: int, allowed: Callable[[Architecture], bool], end: float) -> Iterator[Architecture]:
     """Networks to run: each time the one that holds most of what was run fewer than three times."""
     drawn: dict[Architecture, set[str]] = {}
+    half = (time.monotonic() + end) / 2
     for i in range(DRAWN):
         architecture = costs.space.sample(stream(seed, i, "latency"))
         try:
@@ -97,7 +98,7 @@ def chosen(costs: Costs, seed: int, allowed: Callable[[Architecture], bool], end
                 drawn[architecture] = {one.name for one in operations(costs, architecture)}
         except (BuildError, TrialError):
             continue
-        if len(drawn) >= LEAST and time.monotonic() > end:
+        if len(drawn) >= FEWEST and time.monotonic() > half:
             break
     if not drawn:
         raise UsageError(f"latency: none of {DRAWN} random networks of the space can be built and keeps its limits")
@@ -115,7 +116,7 @@ def chosen(costs: Costs, seed: int, allowed: Callable[[Architecture], bool], end
 
 
 def _run(
-    costs: Costs, architecture: Architecture, x: torch.Tensor, device: torch.device
+    costs: Costs, architecture: Architecture, x: torch.Tensor, device: torch.device, end: float
 ) -> tuple[float, dict[Operation, float]]:
     """Milliseconds of a network, and of each of its operations by itself (what is in it left out)."""
     plan = plan_of(costs, architecture)
@@ -128,7 +129,9 @@ def _run(
     taken: defaultdict[Operation, list[float]] = defaultdict(list)
     with evaluating(network):
         warm(run)
-        for _ in range(TURNS):
+        for turn in range(TURNS):
+            if turn and time.monotonic() > end:
+                break
             plain.append(fastest(passes(run, PASSES)[1:]) * 1e3)
             for one, values in _timed(by_module, run).items():
                 taken[one].append(min(values))
