@@ -201,6 +201,7 @@ class Session:
             if interrupts():
                 return None
             strategy = None if self.method else str(self.store.meta["strategy"]["name"])
+            self.note_seconds(probe=self.elapsed)
             known = (total, self.elapsed, self.candidate_epoch, self.baseline_epoch)
             found = shared_out(prepared, strategy, *known)
             if strategy is not None:
@@ -352,7 +353,8 @@ class Session:
         per_epoch = [speed.epoch(trial) for trial in top if trial.state is State.DONE]
         baseline, least = self.baseline_epoch * speed.slower or max(per_epoch), fidelities.final_epochs
         tuning = tuning_seconds(self.prepared, self.settings.budget_seconds, self.candidate_epoch, self.baseline_epoch)
-        most = budget.FINAL_SHARE * ((self.settings.budget_seconds or 0.0) - tuning)
+        spent = float((self.store.meta.get("seconds") or {}).get("probe", 0.0))  # or more is kept than was forecast
+        most = budget.FINAL_SHARE * ((self.settings.budget_seconds or 0.0) - tuning - spent)
         reserve_for = partial(
             budget.reserve_for, per_epoch, baseline, workers=self.prepared.workers, seeds=final_seeds(self.settings),
             finalists=len(per_epoch), more=more_finals(self.settings),
