@@ -25,7 +25,7 @@ from searchitect.testing.executor import ExecutorContract, collect, ends, perfor
 MISSING = importlib.util.find_spec("ray") is None
 ALL = os.environ.get("SEARCHITECT_RAY") == "all"
 USUAL = {
-    "test_a_task_starts_reports_and_finishes_in_this_order", "test_a_time_limit_ends_a_loop",
+    "test_a_task_starts_reports_and_finishes_in_this_order",
     "test_a_queued_task_can_be_stopped_or_killed", "test_wrong_calls_are_refused",
     "test_exclusive_keeps_everything_for_later", "test_close_ends_everything_and_may_be_repeated",
 }  # fmt: skip
@@ -98,6 +98,9 @@ def started(executor):
 def test_where_hosts_die_one_stands_by(cluster):
     with RayExecutor("local", workers=1, preload=()) as executor:
         executor.start(perform)
+        executor.submit(9, {"do": "spin"}, time_limit=0.3)
+        (end,) = ends(collect(executor, 30.0)).values()
+        assert (end.cause, end.retryable) == ("time limit", False)
         for attempt in (1, 2):
             executor.submit(0, {"do": "sleep", "seconds": 30.0}, attempt=attempt)
             pid = started(executor)

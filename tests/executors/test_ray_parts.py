@@ -1,7 +1,6 @@
 """What the Ray executor decides without Ray: its options, versions, and room on machines."""
 
 import builtins
-import importlib.util
 import math
 import sys
 
@@ -101,7 +100,6 @@ def test_addresses_that_ray_looks_up_itself():
     check_address("auto")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra is missing: searchitect[ray]")
 def test_the_client_port_is_refused():
     with pytest.raises(UsageError, match="run the search on a machine of the cluster"):
         Cluster("ray://head:10001")

@@ -97,7 +97,7 @@ class RayExecutor(Executor):
         """Whether all machines see the executor's folder."""
         if shared is not None:
             return place.is_relative_to(Path(shared).absolute())
-        return address == LOCAL
+        return address == LOCAL and self._cluster.alone
 
     # -- the face --------------------------------------------------------------------------------------
 

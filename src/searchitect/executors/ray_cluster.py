@@ -72,14 +72,14 @@ class Cluster:
     """A connection. `own` when we started the cluster, which ends with it."""
 
     def __init__(self, address: str) -> None:
-        self.ray = load_ray(address)
-        self.folder: str | None = None  # of a cluster that we started
-        self._guard: subprocess.Popen[bytes] | None = None
         if address.startswith("ray://"):
             raise UsageError(
                 f"ray address {address!r}: the client port is not supported; run the search on a machine of the "
                 "cluster and give auto, or HOST:6379"
             )
+        self.ray = load_ray(address)
+        self.folder: str | None = None  # of a cluster that we started
+        self._guard: subprocess.Popen[bytes] | None = None
         self.own = False
         if self.ray.is_initialized():
             return
@@ -117,6 +117,12 @@ class Cluster:
                 f"ray address {address!r}: {why}. Start one with `ray start --head` and name it (--ray HOST:PORT, or "
                 "RAY_ADDRESS), with the same token here (RAY_AUTH_TOKEN, or ~/.ray/auth_token); or use --ray local"
             ) from error
+
+    @property
+    def alone(self) -> bool:
+        """Whether this machine is the only one (somebody may have connected us to a larger cluster)."""
+        here = self.ray.get_runtime_context().get_node_id()
+        return all(node["NodeID"] == here for node in self.ray.nodes() if node["Alive"])
 
     def capacity(self, cpus: float, gpus: float) -> int:
         """How many slots of so many processors and GPUs the living machines have in all."""
