@@ -288,7 +288,7 @@ class Loop:
             "search", tally["done"], tally["failed"], tally["reused"], len(self.flying), self.ledger.incumbent,
             now - self.began, left, trials_left,
         ))  # fmt: skip
-        half = left is not None and self.half is not None and left <= self.half
+        half = bool(self.half) and left is not None and left <= (self.half or 0.0)
         if len(self.durations) >= 2 and (not self.forecast_given or half):
             expected = None if self.forecast_given else self.limits.usual
             usual = usual_seconds(self.durations, expected, latest=self.forecast_given)
