@@ -182,6 +182,18 @@ def test_other_acquisitions_learn_too(acquisition):
     assert np.mean(values[30:]) > np.mean(values[:10]) + 10
 
 
+@pytest.mark.parametrize("acquisition", ["ei", "thompson"])
+def test_climbing_finds_the_best_and_replays(acquisition):
+    options = {"climb": True, "acquisition": acquisition}
+    space = flat(6, 4)
+    searches = [search(space, 30, 1, value=score_of, **options) for _ in range(2)]
+    assert [p.architecture for p in searches[0][1]] == [p.architecture for p in searches[1][1]]
+    values = [score_of(p.architecture) for p in searches[0][1]]
+    assert len({p.architecture for p in searches[0][1]}) == 30
+    if acquisition == "ei":
+        assert max(values) == 4 * 21
+
+
 def test_a_flat_objective_and_an_endless_space_are_no_trouble():
     _, proposals = search(toy_space(), 25, value=lambda _: 1.0)
     assert len({p.architecture for p in proposals}) == 25

@@ -13,7 +13,8 @@ from searchitect.seeds import Stream, stream
 from searchitect.strategies.base import Setting, Strategy, initial, started
 from searchitect.strategies.surrogate import acquisition as scores
 from searchitect.strategies.surrogate.archive import Archive
-from searchitect.strategies.surrogate.candidates import Pool, mutants, strangers
+from searchitect.strategies.surrogate.candidates import Pool, strangers
+from searchitect.strategies.surrogate.climbing import climb
 from searchitect.strategies.surrogate.feasibility import log_probability
 from searchitect.strategies.surrogate.features import Features
 from searchitect.strategies.surrogate.fitting import Parameters, fit
@@ -30,8 +31,8 @@ FITTED = 192  # networks that its parameters are fitted to at most
 POOL = 512  # candidates that stay from one proposal to the next
 PARENTS = 8  # the best so many have children
 FRESH, LEAST = 600, 8  # new candidates for a proposal: 600 / (10 + networks told), at least 8
+NEAR = 1200  # and around the best candidates: 1,200 / (10 + networks told)
 MODULES = 80  # in networks of twice as many modules half as many are new, as each takes twice as long to describe
-LISTED = 20_000  # architectures; what is left of a space up to this size is listed once draws find nothing new
 BETA = 1.0  # deviations below the mean in "ucb"
 
 
@@ -51,22 +52,22 @@ class GaussianProcess(Strategy):
     the probability that limits are kept and nothing fails (Gardner et al. 2014), as soon as one was not; (6) at most
     448 networks are modelled: the best half, the latest quarter, and others spread over time.
     Cost per ask: 3-6 ms up to 10,000 told, twice that for networks of fifty modules (0.35 and 0.6 ms for each of the 8
-    to 60 candidates that are described; 512 are scored).
+    to 60 candidates that are described; 512 are scored); with `climb` 1.2 to 2 times that.
 
-    Options: `acquisition` = "ei" (expected improvement), "ucb" (confidence bound, one deviation) or "thompson"
-    (one draw for each candidate); `initial` = random architectures before the first learned one.
+    Options: `acquisition` = "ei", "ucb" (confidence bound, one deviation) or "thompson" (one draw for each candidate);
+    `initial` = random architectures at first; `climb` = go on from the best candidate to its neighbours, and so on.
     """
 
     def __init__(
-        self, setting: Setting, acquisition: Literal["ei", "ucb", "thompson"] = "ei", initial: int = 10
-    ) -> None:
+        self, setting: Setting, acquisition: Literal["ei", "ucb", "thompson"] = "ei", initial: int = 10,
+        climb: bool = False,
+    ) -> None:  # fmt: skip
         if acquisition not in ("ei", "ucb", "thompson"):
             raise UsageError(f"acquisition {acquisition!r} is not known: write ei, ucb or thompson")
         if initial < 1:
             raise UsageError(f"initial={initial}: at least one architecture is needed before anything can be learned")
         self.setting = setting
-        self.acquisition = acquisition
-        self.initial = initial
+        self.acquisition, self.initial, self.climb = acquisition, initial, climb
         self.features = Features(setting.space)
         self.archive = Archive(self.features, setting.objectives)
         self.pool = Pool(self.features, self.archive.by_key)
@@ -75,8 +76,7 @@ class GaussianProcess(Strategy):
         self.parameters: Parameters | None = None
         self.weights = np.ones(1)  # of the parameters
         self.process: Process | None = None
-        self.modules = 0  # of the first network
-        self.exhausted = False  # whether nothing was left of a small space
+        self.modules, self.exhausted = 0, False  # of the first network; whether nothing was left of a small space
         self.draws = self.events = 0
 
     def ask(self, n: int = 1) -> list[Proposal]:
@@ -117,10 +117,16 @@ class GaussianProcess(Strategy):
         values = np.zeros_like(losses)
         values[known] = np.stack([warp(goal) for goal in losses[known].T], axis=1)
         weighing = draw_weighing(values[kept if kept.any() else known], source)
-        self._refill(process, source, np.where(known, weighing.of(values) + 1e6 * ~kept, np.inf))
+        new = self._refill(source, np.where(known, weighing.of(values) + 1e6 * ~kept, np.inf))
         if not self.pool.items:
             return None
-        score = self._score(process, values, known, kept, weighing, source)
+
+        def score_from(start: int) -> Array:
+            process.add_candidates(self.pool.vectors(start) * self.weights)
+            same = stream(self.setting.seed, self.draws, "score") if self.climb else source  # in each step
+            return self._score(process, values, known, kept, weighing, same)
+
+        score = climb(self.pool, self.setting, source, new, self._fresh(NEAR) if self.climb else 0, score_from)
         chosen = scores.choose(score)
         picked = self.pool.take(chosen)
         process.take_candidate(chosen)
@@ -133,6 +139,10 @@ class GaussianProcess(Strategy):
             process.keep_candidates(best)
         parents = (picked.parent,) if picked.parent >= 0 else ()
         return Proposal(picked.architecture, self.setting.fidelity, self.draws, parents, self.events, "model")
+
+    def _fresh(self, most: int) -> int:
+        """How many candidates may be described, of `most` / (10 + networks told)."""
+        return max(4, int(min(1.0, MODULES / self.modules) * max(LEAST, most / (10 + len(self.archive.measured)))))
 
     def _score(
         self, process: Process, values: Array, known: Flags, kept: Flags, weighing: Weighing, source: Stream
@@ -179,18 +189,12 @@ class GaussianProcess(Strategy):
         self.seen = len(archive.entries)
         return self.process
 
-    def _refill(self, process: Process, source: Stream, values: Array) -> None:
-        """New candidates: three of four are children of the rows with the least values, one is random."""
+    def _refill(self, source: Stream, values: Array) -> int:
+        """New candidates, three of four children of the rows with the least values. Where the new ones begin."""
         entries, pool, setting = self.archive.entries, self.pool, self.setting
-        before, share = len(pool.items), min(1.0, MODULES / self.modules)
-        count = max(4, int(share * max(LEAST, FRESH / (10 + len(self.archive.measured)))))
+        before, count = len(pool.items), self._fresh(FRESH)
         best = [entries[self.rows[i]] for i in np.argsort(values, kind="stable")[:PARENTS] if np.isfinite(values[i])]
-        children = mutants(setting, source, [e.architecture for e in best], count - count // 4, pool.spent)
-        pool.extend((c.architecture, best[c.parent].number) for c in children if c.parent is not None)
-        pool.extend((c.architecture, -1) for c in strangers(setting, source, count // 4, pool.spent))
-        total = setting.space.size
-        if not pool.items and not self.exhausted and not total.continuous and total.finite <= LISTED:
-            every = setting.space.enumerate()
-            found = pool.extend((a, -1) for a in every if setting.feasible is None or setting.feasible(a))
-            self.exhausted = not found
-        process.add_candidates(pool.vectors(before) * self.weights)
+        pool.refresh(setting, source, [(e.architecture, e.number) for e in best], count)
+        if not pool.items and not self.exhausted:
+            self.exhausted = not pool.list_all(setting)
+        return before

@@ -18,6 +18,7 @@ from searchitect.strategies.surrogate.features import Described, Features
 
 Array = NDArray[np.float64]
 MEMORY = 16_384  # architectures that a pool's `Features` describes at a time
+LISTED = 20_000  # architectures; what is left of a space up to this size is listed once draws find nothing new
 TRIES = 4  # draws for each candidate wanted; where a space is almost used up, fewer come back
 
 
@@ -96,6 +97,31 @@ class Pool:
                 self._inside.add(described.key)
                 self.items.append(Pooled(architecture, described, parent))
         return len(self.items) - before
+
+    def refresh(
+        self, setting: Setting, source: Stream, parents: Sequence[tuple[Architecture, int]], count: int
+    ) -> None:
+        """Take in about `count` new ones: three of four are children of the parents, one is random."""
+        children = mutants(setting, source, [a for a, _ in parents], count - count // 4, self.spent)
+        self.extend((c.architecture, parents[c.parent][1]) for c in children if c.parent is not None)
+        self.extend((c.architecture, -1) for c in strangers(setting, source, count // 4, self.spent))
+
+    def surround(self, setting: Setting, source: Stream, position: int, most: int) -> int:
+        """Take in those that differ in one decision from the one at a position; at most `most` that were not looked
+        at before, drawn at random. How many were looked at."""
+        centre = self.items[position]
+        near = [a for a in setting.space.neighbours(centre.architecture, source) if a not in self.spent]
+        near = near if len(near) <= most else source.sample(near, most)
+        feasible = setting.feasible
+        self.extend((a, centre.parent) for a in near if feasible is None or feasible(a))
+        return len(near)
+
+    def list_all(self, setting: Setting) -> int:
+        """Take in all that is left of a small space. How many there were; 0 in a large one."""
+        size, feasible = setting.space.size, setting.feasible
+        if size.continuous or size.finite > LISTED:
+            return 0
+        return self.extend((a, -1) for a in setting.space.enumerate() if feasible is None or feasible(a))
 
     def vectors(self, start: int = 0) -> Array:
         """(candidates from `start` on, features)."""

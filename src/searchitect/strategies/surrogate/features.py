@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ FACTOR, WORD, SHIFT = np.uint64(0x9E3779B1), np.uint64(0xFFFFFFFF), np.uint64(15
 CHUNK = 1 << 20  # chains of 3 looked at in one go
 STEPS = 16  # at most so many steps stand for a number's range
 LIMIT = 4096  # codes remembered for one decision
+SHARED = 20_000  # architectures of a space whose graphs are remembered for all searches of a process
 Coder = Callable[..., bytes]  # (value, active) → numbers of single precision
 
 
@@ -42,6 +44,30 @@ class Described(NamedTuple):
 
     key: str
     vector: Array
+
+
+class _Graphs:
+    """What the canonical graphs of a space say, which is the same in all searches of a process."""
+
+    def __init__(self) -> None:
+        self.keys: dict[Architecture, str] = {}
+        self.chains: dict[str, Array] = {}
+
+    def of(self, space: Space, architecture: Architecture) -> tuple[str, Array]:
+        """Key and chains."""
+        key = self.keys.get(architecture)
+        if key is None:
+            if len(self.keys) >= SHARED:
+                self.keys.clear()
+                self.chains.clear()
+            graph = canonical_graph(space, architecture)
+            key = self.keys[architecture] = graph.key
+            if key not in self.chains:
+                self.chains[key] = chains(graph)
+        return key, self.chains[key]
+
+
+_GRAPHS: WeakKeyDictionary[Space, _Graphs] = WeakKeyDictionary()
 
 
 class Features:
@@ -53,6 +79,7 @@ class Features:
 
     def __init__(self, space: Space) -> None:
         self.space = space
+        self._graphs = _GRAPHS.setdefault(space, _Graphs())
         self._known: dict[Architecture, Described] = {}
         self._by_key: dict[str, Described] = {}
         self._coders: list[tuple[str, Coder]] = [(d.name, _remembered(d, _coder(d))) for d in space.decisions]
@@ -64,8 +91,7 @@ class Features:
         found = self._known.get(architecture)
         if found is None:
             try:
-                graph = canonical_graph(self.space, architecture)
-                key, operations = graph.key, chains(graph)
+                key, operations = self._graphs.of(self.space, architecture)
             except ArchitectureError:  # a value of the plan cannot be computed: it equals itself only
                 key, operations = architecture.to_json(), np.zeros(sum(PLACES), dtype=np.float32)
             found = self._by_key.get(key)
