@@ -30,6 +30,7 @@ bench: setup
 
 results: setup
 	$(BIN)/python benchmarks/results.py --data $(DATA)
+	$(BIN)/python benchmarks/results.py --data $(DATA) --group kinds
 
 setup: .venv/installed
 

@@ -1,18 +1,23 @@
 """The whole path on six real sets, settings fixed beforehand: baseline, random control, winner, tuned winner.
 
-    python benchmarks/results.py --data FOLDER [--only NAME] [--table]
+    python benchmarks/results.py --data FOLDER [--group kinds] [--only NAME] [--table]
 
 FOLDER holds letter.npz, splice_dna.npz, ucr_japanesevowels.npz and california_housing.npz (arrays x_*_train, y_train,
 x_*_test, y_test); digits ship with scikit-learn, Fashion-MNIST is read where Debian's package puts it. Each set has
 `BUDGET` on two workers with seed 0: half of the search is random search, a sixth of all is for tuning winner and
 baseline alike. What is done is kept in docs/results/NAME.json and not run again; a study that was interrupted goes on.
 `--table` prints the table of all that is there.
+
+`--group kinds` is a second group, of `SHORT` each: every kind of data on a real set, with the space that `auto` takes.
+FOLDER also holds cifar10_batch1.npz and cifar10_test.npz, pneumoniamnist.npz, adult.npz, fsdd_logmel.npz, trec6.npz,
+tinyshakespeare.npz and etth1.npz for it; its results stand in docs/results/kinds/.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import lzma
 import os
 import shutil
 import tempfile
@@ -25,6 +30,7 @@ import numpy as np
 from searchitect import resume, search
 
 BUDGET, TUNE, WORKERS, SEED = "8m", 0.17, 2, 0
+SHORT = "5m"
 FASHION = "/usr/share/datasets/fashion-mnist"
 OUT = Path(__file__).parent.parent / "docs" / "results"
 RUNS = Path(__file__).parent.parent / "runs" / "results"
@@ -67,20 +73,109 @@ SETS = {
 }
 
 
-def run(name: str, source: Source) -> dict[str, Any]:
+def cifar(folder: Path) -> Source:
+    """The first 10,000 images, stored as packed differences of colours and of neighbours."""
+
+    def images(name: str) -> tuple[np.ndarray, np.ndarray]:
+        with np.load(folder / name) as z:
+            packed = np.frombuffer(lzma.decompress(z["xz"].tobytes()), np.uint8).reshape(3, -1, 32, 32)
+            y = z["y"]
+        q = packed.cumsum(2, dtype=np.uint8).cumsum(3, dtype=np.uint8)
+        return np.stack([q[1] + q[0], q[0], q[2] + q[0]], -1), y
+
+    return {"data": images("cifar10_batch1.npz"), "test_data": images("cifar10_test.npz")}
+
+
+def xrays(folder: Path) -> Source:
+    """Training and validation together; the official test part."""
+    with np.load(folder / "pneumoniamnist.npz") as z:
+        x, y = (np.concatenate([z[f"{k}_train"], z[f"{k}_val"]]) for k in "xy")
+        return {"data": (x, y.reshape(-1)), "test_data": (z["x_test"], z["y_test"].reshape(-1))}
+
+
+def adult(folder: Path) -> Source:
+    """Six numbers and eight categories, these as text."""
+    import pandas as pd
+
+    with np.load(folder / "adult.npz") as z:
+        names = [*(f"number{i}" for i in range(z["x_num_train"].shape[1])),
+                 *(f"category{i}" for i in range(z["x_cat_train"].shape[1]))]  # fmt: skip
+        parts = []
+        for part in ("train", "test"):
+            numbers, codes = z[f"x_num_{part}"], z[f"x_cat_{part}"].astype(str)
+            columns = [*numbers.T, *codes.T]
+            parts.append((pd.DataFrame(dict(zip(names, columns, strict=True))), z[f"y_{part}"]))
+    return {"data": parts[0], "test_data": parts[1]}
+
+
+def digits_spoken(folder: Path) -> Source:
+    """Forty bands over 64 frames."""
+    with np.load(folder / "fsdd_logmel.npz") as z:
+        parts = [(z[f"x_{part}"].astype(np.float32), z[f"y_{part}"]) for part in ("train", "test")]
+    return {"data": parts[0], "test_data": parts[1], "layout": "NTC"}
+
+
+def questions(folder: Path) -> Source:
+    """Texts of different length."""
+
+    def part(z: Any, name: str) -> tuple[list[np.ndarray], np.ndarray]:
+        return np.split(z[f"tokens_{name}"], z[f"offsets_{name}"][1:-1]), z[f"y_{name}"]
+
+    with np.load(folder / "trec6.npz") as z:
+        return {"data": part(z, "train"), "test_data": part(z, "test")}
+
+
+def plays(folder: Path) -> Source:
+    """A stream of letters: the last 200,000 to train and validate, the next 60,000 to test."""
+    with np.load(folder / "tinyshakespeare.npz") as z:
+        return {"data": z["train"][-200_000:], "test_data": z["test"][:60_000], "layout": "S:64"}
+
+
+def hours(folder: Path) -> Source:
+    """96 hours of seven series, and the oil temperature 24 hours later; standardised by the training months."""
+    with np.load(folder / "etth1.npz") as z:
+        values, bounds = z["values"], z["bounds"].tolist()
+    values = (values - values[: bounds[1]].mean(0)) / values[: bounds[1]].std(0)
+
+    def part(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        ends = range(max(start, 96), stop - 24, 4)
+        return np.stack([values[i - 96 : i].T for i in ends]), np.array([values[i + 23, -1] for i in ends])
+
+    return {"data": part(0, bounds[2]), "test_data": part(bounds[2], bounds[3]), "layout": "NCT", "ordered": True,
+            "task": "regression"}  # fmt: skip
+
+
+KINDS = {
+    "cifar-10-10k": cifar,
+    "fashion-mnist-10k": SETS["fashion-mnist-10k"],
+    "pneumonia-mnist": xrays,
+    "adult": adult,
+    "letter": SETS["letter"],
+    "california-housing": housing,
+    "japanese-vowels": vowels,
+    "spoken-digits": digits_spoken,
+    "trec-6": questions,
+    "tiny-shakespeare": plays,
+    "etth1-24h": hours,
+}
+GROUPS = {"whole": (SETS, "", BUDGET), "kinds": (KINDS, "kinds", SHORT)}
+
+
+def run(name: str, source: Source, group: str = "whole") -> dict[str, Any]:
     """One cell: the study, or the rest of it, and what came out as plain data."""
-    folder = RUNS / name
+    _, inside, budget = GROUPS[group]
+    folder = RUNS / inside / name
     began, load = time.time(), os.getloadavg()[0]
     if (folder / "study.db").is_file():
         own = {k: source[k] for k in ("data", "test_data") if k in source and not isinstance(source[k], str)}
         study = resume(folder, **own)
     else:
-        study = search(path=folder, budget=BUDGET, workers=WORKERS, seed=SEED, control="random", tune=TUNE, **source)
+        study = search(path=folder, budget=budget, workers=WORKERS, seed=SEED, control="random", tune=TUNE, **source)
     found = study.summary()
     keep = ("trials", "seconds", "verdict", "comparisons", "recipes", "strategy", "space_size", "finalised")
     environment = {k: study.meta["environment"].get(k) for k in ("cpu", "cores", "torch", "python")}
     return {
-        "set": name, "budget": BUDGET, "tune": TUNE, "seed": SEED, "workers": WORKERS, "took": time.time() - began,
+        "set": name, "budget": budget, "tune": TUNE, "seed": SEED, "workers": WORKERS, "took": time.time() - began,
         "load_before": load, "load_after": os.getloadavg()[0], "environment": environment,
         "space": study.meta["space"]["name"], "epochs": dict(study.meta.get("winner") or {}).get("epochs"),
     } | {k: found[k] for k in keep}  # fmt: skip
@@ -129,14 +224,18 @@ def main() -> None:
     """Run what is missing, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=False, default=Path("data"))
-    parser.add_argument("--only", choices=SETS)
+    parser.add_argument("--group", choices=GROUPS, default="whole")
+    parser.add_argument("--only", choices=[*SETS, *KINDS])
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
-    for name in [given.only] if given.only else SETS:
-        path = OUT / f"{name}.json"
+    sets, inside, _ = GROUPS[given.group]
+    if given.only is not None and given.only not in sets:
+        parser.error(f"--only {given.only}: group {given.group} has {', '.join(sets)}")
+    for name in [given.only] if given.only else sets:
+        path = OUT / inside / f"{name}.json"
         if not path.is_file() and not given.table:
-            write(path, run(name, SETS[name](given.data)))
-    cells = [json.loads(path.read_text()) for name in SETS if (path := OUT / f"{name}.json").is_file()]
+            write(path, run(name, sets[name](given.data), given.group))
+    cells = [json.loads(path.read_text()) for name in sets if (path := OUT / inside / f"{name}.json").is_file()]
     print(HEAD, *(row(cell) for cell in cells if cell["verdict"]), sep="\n")
 
 

@@ -54,8 +54,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     target: Annotated[str | None, _about("name of the column (or array) to predict, for tables", "y")] = None
     task: Annotated[Literal["classification", "regression"] | None, _about(
         "kind of prediction; left out, it is read off the target", "classification")] = None
-    layout: Annotated[Literal["NHW", "NHWC", "NCHW", "NCT", "NTC", "NT", "NF"] | None, _about(
-        "axes of X, where they cannot be told: N rows, C channels, H W, T time, F features", "NHWC")] = None
+    layout: Annotated[str | None, _about(
+        "axes of X, where they cannot be told: NHW, NHWC, NCHW, NCT, NTC, NT, NF, NL (token ids), S (a stream of them)",
+        "NHWC")] = None
     missing: Annotated[Literal["error", "impute"] | None, _about(
         "what to do with empty cells; left out, an error in arrays and imputed in CSV files and frames",
         "impute")] = None

@@ -2,7 +2,7 @@
 
 Size: with W widths and 1 to `depth` blocks of two numbers of heads, three ratios and two activations,
 W · 3 · Σ_{d=1..depth} 12^d, the 3 for the dropout. Source: FT-Transformer (Gorishniy et al. 2021, section 3.3): a
-column x becomes the vector x · w + b, with w and b of its own. Where we differ: the mean of the tokens in the place of a
+column x becomes the vector x · w + b, with w and b of its own. Where we differ: the mean of the tokens in place of a
 token for the class, and plain activations where the paper has ReGLU. A step costs the square of the columns.
 Baseline: two blocks with four heads, ratio 2, ReLU, the middle width.
 """
