@@ -18,7 +18,7 @@ from torch import nn
 from searchitect.budget import usual_epochs
 from searchitect.capacity import Capacity
 from searchitect.clustering import ON_CLUSTER, check_together, on_cluster, room
-from searchitect.errors import ArchitectureError, TrialError, UsageError
+from searchitect.errors import ArchitectureError, TrialError, UsageError, meant
 from searchitect.evaluators import Evaluator, FunctionEvaluator, TrainEvaluator
 from searchitect.evaluators.memory import LEAST, room_mb
 from searchitect.executors import Executor, make
@@ -31,6 +31,7 @@ from searchitect.sharing import METHODS
 from searchitect.space import Architecture, Space
 from searchitect.spaces import auto, load_space
 from searchitect.spaces.automatic import shared
+from searchitect.strategies import STRATEGIES
 from searchitect.tabled import from_table, is_table
 from searchitect.training import RawData, Recipe, check_metrics, load, recipe_for
 from searchitect.training.own import Own
@@ -153,6 +154,12 @@ def prepare(settings: Settings, given: Given) -> Prepared:
 
 
 def _prepare(settings: Settings, given: Given) -> Prepared:
+    known = ("auto", *STRATEGIES, *METHODS)
+    if settings.strategy not in known and ":" not in settings.strategy:
+        near = meant(settings.strategy, known)
+        raise UsageError(
+            f"strategy {settings.strategy!r} is not known{near}: write one of {', '.join(known)}, or 'module:Class'"
+        )
     if is_table(settings, given.evaluate):
         return _with_table(settings, given)
     workers, threads, device = _machine(settings)

@@ -13,9 +13,10 @@ from searchitect import settings
 from searchitect.cli import doctor, searching
 from searchitect.cli.app import COMMANDS, app
 from searchitect.cli.template import json_schema, template
-from searchitect.errors import UsageError
+from searchitect.errors import SearchitectError, UsageError
 from searchitect.spaces import load_space
 from searchitect.strategies import strategy_class
+from searchitect.study import plan
 
 
 def run(*args):
@@ -73,10 +74,13 @@ def test_the_schema_allows_what_the_template_shows_and_has_every_option():
         (lambda: load_space("mobilnet"), "mobilenet"),
         (lambda: strategy_class("regularised-evolution"), "regularized-evolution"),
         (lambda: settings.from_mapping({"budgett": "3m"}), "budget"),
+        (lambda: plan(settings.Settings(data="digits", strategy="drts")), "darts"),
+        (lambda: plan(settings.Settings(data="digit")), "digits"),
+        (lambda: plan(settings.Settings(table="nb201-cifar1", trials=3)), "nb201-cifar10"),
     ],
 )
 def test_the_nearest_name_is_told(call, meant):
-    with pytest.raises(UsageError, match=rf"did you mean '{meant}'\?"):
+    with pytest.raises(SearchitectError, match=rf"did you mean '{meant}'\?"):
         call()
 
 

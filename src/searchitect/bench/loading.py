@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from searchitect.bench.table import Column, Cost, Rows, Table
-from searchitect.errors import DataError, SpaceError, UsageError
+from searchitect.errors import DataError, SpaceError, UsageError, meant
 from searchitect.space import Layer, Space, one_of
 
 FOLDER = Path(__file__).parent / "tables"
@@ -53,7 +53,8 @@ def load_table(name: str | Path) -> Table:
         return _shipped(text)
     path, colon, inner = text.rpartition(":") if ".npz:" in text else (text, "", "")
     if not path.endswith(".npz"):
-        raise UsageError(f"table {text!r} is not known: write one of {', '.join(TABLES)}, or a path FILE.npz")
+        near = meant(text, TABLES)
+        raise UsageError(f"table {text!r} is not known{near}: write one of {', '.join(TABLES)}, or a path FILE.npz")
     if not Path(path).is_file():
         raise DataError(f"table {path}: there is no such file")
     return _read(Path(path), inner if colon else None)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from searchitect.errors import DataError, UsageError
+from searchitect.errors import DataError, UsageError, meant
 from searchitect.training import collected
 from searchitect.training.arrange import memory_bytes
 from searchitect.training.columns import read_csv, read_csv_features
@@ -135,7 +135,8 @@ def _frame(frame: Any, target: str | None, groups: str | None) -> Found:
 
 def _file(path: Path, target: str | None, groups: str | None) -> Found:
     if not path.exists():
-        raise DataError(f"{path} does not exist; give a file, a folder, or one of {', '.join(BUNDLED)}")
+        near = meant(path.name, BUNDLED)
+        raise DataError(f"{path} does not exist{near}; give a file, a folder, or one of {', '.join(BUNDLED)}")
     if path.is_dir():
         return _folder(path)
     if path.name.endswith(".npz"):
