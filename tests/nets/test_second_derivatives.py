@@ -31,9 +31,8 @@ def twice(function, *inputs):
 
 def normalising(weight=None, bias=None, channels=3):
     """What a BatchNorm is to the functions, with weights that are inputs of the check."""
-    return SimpleNamespace(
-        weight=weight, bias=bias, eps=1e-2, momentum=0.1, num_batches_tracked=None, running_mean=None
-    )
+    tracked = dict.fromkeys(("num_batches_tracked", "running_mean", "running_var"))
+    return SimpleNamespace(weight=weight, bias=bias, eps=1e-2, momentum=0.1, **tracked)
 
 
 GEOMETRIES = [

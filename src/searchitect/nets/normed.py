@@ -33,23 +33,25 @@ def gated_norm(gate: torch.Tensor | None, norm: nn.BatchNorm2d, x: torch.Tensor)
     if gate is not None:  # a gate merely expanded would do, but torch 2.13 then computes wrong gradients
         scale = gate.repeat(x.shape[1]) if scale is None else scale * gate
         shift = None if shift is None else shift * gate
-    y, mean, inverse = _Norm.apply(x, scale, shift, norm.eps)  # type: ignore[no-untyped-call]
-    remember([norm], mean[None], inverse.square().reciprocal()[None] - norm.eps, x[:, 0].numel())
-    found: torch.Tensor = y
-    return found
+    y: torch.Tensor = _Norm.apply(x, scale, shift, norm)  # type: ignore[no-untyped-call]
+    return y
 
 
 class _Norm(torch.autograd.Function):
-    """x, scale (C) or None, shift (C) or None → y, mean, s."""
+    """x, scale (C) or None, shift (C) or None → y. The running statistics of the norm move."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, scale: torch.Tensor | None, shift: torch.Tensor | None, eps: float
-    ) -> tuple[torch.Tensor, ...]:
-        y, mean, inverse = torch.native_batch_norm(x, scale, shift, None, None, True, 0.0, eps)
+        ctx: Any, x: torch.Tensor, scale: torch.Tensor | None, shift: torch.Tensor | None, norm: nn.BatchNorm2d
+    ) -> torch.Tensor:
+        factor = _factor(norm)
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked += 1
+        running = norm.running_mean, norm.running_var
+        y, mean, inverse = torch.native_batch_norm(x, scale, shift, *running, True, factor, norm.eps)
         ctx.save_for_backward(x, scale, mean, inverse)
-        ctx.mark_non_differentiable(mean, inverse)
-        return y, mean, inverse
+        found: torch.Tensor = y
+        return found
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
@@ -213,4 +215,5 @@ def _factor(norm: nn.BatchNorm2d) -> float:
     """The weight of this batch. A momentum of None stands for the mean over all batches."""
     if norm.momentum is not None:
         return norm.momentum
+    # before this batch is counted
     return 1 / (1 + float(norm.num_batches_tracked)) if norm.num_batches_tracked is not None else 0.0
