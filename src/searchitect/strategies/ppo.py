@@ -33,8 +33,8 @@ class PPO(Strategy):
     taken against the probability at the draw, which corrects for trials that were long in flight, up to the clip;
     (3) architectures that it did not propose enter with the probability at their tell; (4) each epoch is one step on
     the whole batch. Rewards, failures and limits as in `reinforce` (`rewards.py`).
-    Cost per ask and tell: about 0.13 ms with 6 decisions and 0.19 ms with 28, factorised; 3 ms with the LSTM. On the published tables the
-    LSTM learns more slowly from some hundred trials than the factorised policy does.
+    Cost per ask and tell: about 0.13 ms with 6 decisions and 0.19 ms with 28, factorised; 3 ms with the LSTM. On the
+    published tables the LSTM learns more slowly from some hundred trials than the factorised policy does.
 
     Options: `batch` = trials per update, `epochs` = steps on each batch, `clip` = c, `lr` (0.2 for "factorised",
     0.01 for "lstm"), `optimizer` ("adam" or "sgd"), `baseline` = decay of the moving average, `entropy` = weight of
