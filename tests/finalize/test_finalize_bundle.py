@@ -23,7 +23,23 @@ from searchitect.finalize.verdict import compare
 from searchitect.nets import build
 from searchitect.seeds import derive
 from searchitect.space import OUTPUTS, Space, lazy, one_of
-from searchitect.spaces import cnn, darts, macro, mlp, mobilenet, nb201, tcn, transformer
+from searchitect.spaces import (
+    SPACES as READY,
+)
+from searchitect.spaces import (
+    cnn,
+    darts,
+    ft_transformer,
+    macro,
+    mlp,
+    mobilenet,
+    nb201,
+    resnet,
+    rnn,
+    tcn,
+    transformer,
+    vit,
+)
 from searchitect.spaces.around import space_around
 from searchitect.training import Preprocess, Recipe, TrainData, fit
 from searchitect.training.data import load
@@ -69,6 +85,10 @@ SPACES = {
     "transformer": (lambda: transformer.space(dims=(16, 32), depth=2), (1, 16, 16)),
     "mlp": (mlp.space, (7,)),
     "tcn": (lambda: tcn.space(20), (2, 20)),
+    "ft_transformer": (lambda: ft_transformer.space(dims=(8,), depth=1), (5,)),
+    "resnet": (lambda: resnet.space(widths=(8, 16), depth=1), (1, 8, 8)),
+    "rnn": (lambda: rnn.space(length=12, widths=(8, 16)), (2, 12)),
+    "vit": (lambda: vit.space(dims=(12, 24), depth=1), (1, 8, 8)),
     "sequences": (lambda: transformer.space(kind="sequence", patch=3, dims=(8, 16), depth=1), (2, 12)),
     "around": (around, (1, 8, 8)),
     "columns": (
@@ -166,6 +186,11 @@ def clean_run(folders):
                          capture_output=True, text=True, env=environment, cwd="/", timeout=240)  # fmt: skip
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
+
+
+def test_every_ready_space_is_tried():
+    """But for gpt, which takes ids and answers at every place: see `tests/spaces/test_new_kinds_whole.py`."""
+    assert set(READY) - set(SPACES) == {"gpt"}
 
 
 @pytest.mark.slow
