@@ -153,13 +153,15 @@ def prepare(settings: Settings, given: Given) -> Prepared:
     return replace(prepared, start=start, selftest=given.selftest, measure=measure)
 
 
-def _prepare(settings: Settings, given: Given) -> Prepared:
+def _check_strategy(name: str) -> None:
     known = ("auto", *STRATEGIES, *METHODS)
-    if settings.strategy not in known and ":" not in settings.strategy:
-        near = meant(settings.strategy, known)
-        raise UsageError(
-            f"strategy {settings.strategy!r} is not known{near}: write one of {', '.join(known)}, or 'module:Class'"
-        )
+    if name not in known and ":" not in name:
+        near = meant(name, known)
+        raise UsageError(f"strategy {name!r} is not known{near}: write one of {', '.join(known)}, or 'module:Class'")
+
+
+def _prepare(settings: Settings, given: Given) -> Prepared:
+    _check_strategy(settings.strategy)
     if is_table(settings, given.evaluate):
         return _with_table(settings, given)
     workers, threads, device = _machine(settings)
