@@ -126,9 +126,9 @@ def questions(folder: Path) -> Source:
 
 
 def plays(folder: Path) -> Source:
-    """A stream of letters: the last 200,000 to train and validate, the next 60,000 to test."""
+    """A stream of letters: the last 100,000 to train and validate, the next 60,000 to test."""
     with np.load(folder / "tinyshakespeare.npz") as z:
-        return {"data": z["train"][-200_000:], "test_data": z["test"][:60_000], "layout": "S:64"}
+        return {"data": z["train"][-100_000:], "test_data": z["test"][:60_000], "layout": "S:64"}
 
 
 def hours(folder: Path) -> Source:

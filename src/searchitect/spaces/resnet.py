@@ -60,7 +60,8 @@ def _block(width: Any, stride: int, *, change: bool) -> Any:
             layers = [_conv(width, 3, stride), L.ReLU(), _conv(width, 3)]
         return L.Sequential(*layers, *([N.SqueezeExcite(4)] if gate else []))
 
-    bodies = {f"{'bottleneck' if d else 'basic'}{'_se' if g else ''}": body(g, d) for d in (0, 1) for g in (0, 1)}
+    kinds = [(gate, deep) for deep in (False, True) for gate in (False, True)]
+    bodies = {f"{'bottleneck' if d else 'basic'}{'_se' if g else ''}": body(g, d) for g, d in kinds}
     chosen = one_of(**bodies)
     joined = N.Branches(chosen, _conv(width, 1, stride)) if change else N.Residual(chosen)
     return L.Sequential(joined, L.ReLU())
