@@ -67,6 +67,7 @@ def test_it_is_read_only_and_live(folder):
     assert len(seen.get_trials(states=(TrialState.COMPLETE,))) == 14
 
 
+@pytest.mark.slow
 def test_a_copy_for_the_dashboard_and_pictures(folder, tmp_path):
     view = StudyStorage(folder)
     target = f"sqlite:///{tmp_path / 'optuna.db'}"
