@@ -96,6 +96,6 @@ class StudyFailedError(SearchitectError):
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """" (did you mean 'darts'?)", where one of the known names is near, for a message; else nothing."""
+    """For a message: the nearest of the known names as " (did you mean 'darts'?)"; nothing where none is near."""
     near = difflib.get_close_matches(str(name).lower().replace("_", "-"), list(known), n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""
