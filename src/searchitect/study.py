@@ -312,7 +312,8 @@ class Study:
             "best": None if found is None else _best_entry(found), "judged": meta.get("judged"),
             "verdict": None if verdict is None else _verdict_entry(verdict),
             "comparisons": {k: _verdict_entry(v) for k, v in (meta.get("comparisons") or {}).items()},
-            "recipes": meta.get("recipes") or {},
+            "metrics": {k: _verdict_entry(v) for k, v in (meta.get("metrics") or {}).items()},
+            "front": meta.get("front"), "forecast": meta.get("forecast"), "recipes": meta.get("recipes") or {},
             "bundle": str(bundle) if bundle.is_dir() else None,
             "report": str(report) if report.is_file() else None,
             "finalised": bool(meta.get("finalised")), "stopped": meta.get("stopped"),
@@ -365,8 +366,9 @@ def _verdict_entry(verdict: dict[str, Any]) -> dict[str, Any]:
     def side(score: dict[str, Any] | None) -> dict[str, Any] | None:
         return None if score is None else {k: score[k] for k in ("mean", "low", "high", "n")}
 
-    names = ("metric", "difference", "low", "high", "words", "sentence", "test_items", "method")
-    return {"winner": side(verdict["winner"]), "baseline": side(verdict["baseline"])} | {n: verdict[n] for n in names}
+    names = ("metric", "difference", "low", "high", "words", "sentence", "test_items", "method", "superiority")
+    sides = {"winner": side(verdict["winner"]), "baseline": side(verdict["baseline"])}
+    return sides | {name: verdict.get(name) for name in names}
 
 
 def _state(meta: dict[str, Any], trials: list[Trial]) -> str:
