@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from searchitect.bench import Table, load_table
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.loop import Limits, Loop
+from searchitect.engine.reuse import Reuse
 from searchitect.executors import Event, Executor, Finished
-from searchitect.ledger import Ledger
-from searchitect.loop import Limits, Loop
 from searchitect.records import Trial, objectives
-from searchitect.reuse import Reuse
 from searchitect.space import Architecture
 from searchitect.store import Store
 from searchitect.strategies import STRATEGIES, Setting, make_strategy

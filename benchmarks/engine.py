@@ -20,11 +20,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.loop import Limits, Loop
+from searchitect.engine.reuse import Reuse
 from searchitect.executors import Executor, Finished
-from searchitect.ledger import Ledger
-from searchitect.loop import Limits, Loop
 from searchitect.records import Measurement, State, Trial, objectives
-from searchitect.reuse import Reuse
 from searchitect.space import Layer, Space, one_of
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy

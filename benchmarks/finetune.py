@@ -20,9 +20,9 @@ import numpy as np
 from msgspec.structs import replace as changed
 from scipy.special import stdtrit
 
-from searchitect.budget import usual_epochs
 from searchitect.nets import build
 from searchitect.seeds import derive
+from searchitect.session.budget import usual_epochs
 from searchitect.space import Space
 from searchitect.spaces import load_space
 from searchitect.training import Recipe, TrainData, fit, load, predict, prepare, recipe_for

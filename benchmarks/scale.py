@@ -34,11 +34,11 @@ from searchitect import Space, lazy, search
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.executors import Finished, make
 from searchitect.executors.ray_cluster import load_ray
-from searchitect.preparing import Given, prepare
+from searchitect.session.preparing import Given, prepare
+from searchitect.session.tasks import run_tasks
 from searchitect.settings import Settings
 from searchitect.space import one_of
 from searchitect.store import Store
-from searchitect.tasks import run_tasks
 
 L = lazy(nn)
 OVERHEAD_MS, SURVIVAL, DRIVER = 15.0, 1.25, 2000

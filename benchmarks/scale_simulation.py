@@ -22,9 +22,9 @@ from typing import Any
 from asynchrony import PROMOTING, Virtual, never_equal
 
 from searchitect.bench import load_table
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.loop import Limits, Loop
 from searchitect.executors import Event, Executor
-from searchitect.ledger import Ledger
-from searchitect.loop import Limits, Loop
 from searchitect.records import Trial, objectives
 from searchitect.report import svg
 from searchitect.store import Store

@@ -10,14 +10,14 @@ import pytest
 from torch import nn
 
 from searchitect import resume, search
+from searchitect.engine.keeping import state_path
 from searchitect.evaluators import TrainEvaluator
 from searchitect.evaluators.base import Task
 from searchitect.evaluators.train import ANEW
-from searchitect.finalizing import finalists
-from searchitect.keeping import state_path
 from searchitect.records import PROMOTE, Fidelity, Measurement, Proposal, State, Trial, objectives
 from searchitect.report import accounts
 from searchitect.report.snapshot import read as read_snapshot
+from searchitect.session.finalizing import finalists
 from searchitect.space import OUTPUTS, Architecture, Space, lazy, one_of
 from searchitect.store import Store
 from searchitect.testing.evaluator import Recorder
@@ -78,8 +78,8 @@ def test_a_trial_at_the_top_equals_a_training_without_pauses(whole):
 
 def read_evaluator(folder):
     """The evaluator of the study, made anew from its settings."""
-    from searchitect.opening import read_back
-    from searchitect.preparing import Given, prepare
+    from searchitect.session.opening import read_back
+    from searchitect.session.preparing import Given, prepare
 
     with Store.open(folder) as store:
         given = Given()

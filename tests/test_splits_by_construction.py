@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from searchitect import Settings
-from searchitect.preparing import Given, prepare
+from searchitect.session.preparing import Given, prepare
 from searchitect.training.split import row_hashes
 
 N = 120

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from searchitect import Settings, Study, lazy, one_of, resume, search
-from searchitect.budget import REPORT_SECONDS
+from searchitect.engine.observer import Observer
 from searchitect.errors import ArchitectureError, DataError, SpaceError, StorageError, UsageError
-from searchitect.observer import Observer
-from searchitect.preparing import Given, prepare
 from searchitect.records import State
+from searchitect.session.budget import REPORT_SECONDS
+from searchitect.session.preparing import Given, prepare
 from searchitect.space import OUTPUTS, Architecture, Space
 from searchitect.study import free_folder, plan
 

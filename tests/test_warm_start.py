@@ -3,17 +3,17 @@
 import pytest
 
 from searchitect import Manual, Space, integer, one_of
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.limits import Limits
+from searchitect.engine.loop import Loop
+from searchitect.engine.reuse import Reuse
 from searchitect.errors import UsageError
 from searchitect.executors import Finished
-from searchitect.ledger import Ledger
-from searchitect.limits import Limits
-from searchitect.loop import Loop
 from searchitect.records import Fidelity, objectives
-from searchitect.reuse import Reuse
+from searchitect.session.userobjects import FROM_STUDY, start_architectures
 from searchitect.space import Layer
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy
-from searchitect.userobjects import FROM_STUDY, start_architectures
 
 SPACE = Space(Layer("toy.Net", {"width": one_of(*range(8)), "depth": integer(1, 5)}))
 

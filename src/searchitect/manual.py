@@ -9,17 +9,17 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.limits import Limits
+from searchitect.engine.loop import Loop
+from searchitect.engine.reuse import Reuse
 from searchitect.errors import UsageError
 from searchitect.executors import Event, Executor, Failed, Finished
-from searchitect.ledger import Ledger
-from searchitect.limits import Limits
-from searchitect.loop import Loop
 from searchitect.records import Cause, Fidelity, Measurement, Proposal, Trial, objectives
-from searchitect.reuse import Reuse
+from searchitect.session.userobjects import start_architectures
 from searchitect.space import Architecture, Space
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy
-from searchitect.userobjects import start_architectures
 
 
 class _You(Executor):
@@ -98,7 +98,7 @@ class Manual:
             raise
 
     def _note(self, space: Space, aims: list[str], strategy: dict[str, Any], seed: int) -> None:
-        from searchitect.opening import space_facts
+        from searchitect.session.opening import space_facts
 
         before = self.store.meta.get("space")
         if before and before["fingerprint"] != space.fingerprint:

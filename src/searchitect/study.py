@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from searchitect.engine.observer import Announcer, Observer, Watchers
 from searchitect.errors import StorageError, UsageError
-from searchitect.observer import Announcer, Observer, Watchers
 from searchitect.records import Objective, State, Trial, Verdict, best, front, jsonable, objectives
 from searchitect.settings import Settings, from_mapping
 from searchitect.space import Architecture, Space
@@ -52,7 +52,7 @@ def search(
     or DataError before anything is trained, StorageError when `path` holds a study already (see `resume`),
     StudyFailedError when the search cannot go on; what was finished by then stays in the study.
     """
-    from searchitect.preparing import Given, prepare
+    from searchitect.session.preparing import Given, prepare
 
     began = time.monotonic()
     objects = ("sample", "outputs", "loss", "step", "weights", "selftest", "measure")
@@ -79,13 +79,13 @@ def plan(settings: Settings, space: Any = None, data: Any = None, probe: bool = 
     probe: train two networks for some seconds and say what budgets would buy ("forecasts"; where our own training
     measures; not for strategies that share weights, whose epochs are those of a supernet).
     """
-    from searchitect.opening import facts
-    from searchitect.preparing import Given, prepare
+    from searchitect.session.opening import facts
+    from searchitect.session.preparing import Given, prepare
 
     prepared = prepare(settings, Given(space, data))
     found = facts(prepared, Path(settings.path) if settings.path else free_folder(settings.name))
     if probe and prepared.data is not None:
-        from searchitect.forecasting import forecasts
+        from searchitect.session.forecasting import forecasts
 
         found["forecasts"] = [msgspec.to_builtins(f) for f in forecasts(prepared, found["strategy"]["name"])]
     return found
@@ -101,8 +101,8 @@ def resume(
     the file named by `code`). changes: `budget=` and `trials=` extend it; `takeover=True` takes the lock of a
     dead driver on another machine; `allow_data_change=True` goes on with other data.
     """
-    from searchitect.opening import CODE, check_same, read_back
-    from searchitect.preparing import Given, prepare
+    from searchitect.session.opening import CODE, check_same, read_back
+    from searchitect.session.preparing import Given, prepare
 
     began = time.monotonic()
     takeover, allow = bool(changes.pop("takeover", False)), bool(changes.pop("allow_data_change", False))
@@ -144,7 +144,7 @@ def free_folder(name: str | None) -> Path:
 
 
 def _start(folder: Path, prepared: Any, observer: Observer, began: float, enqueued: list[Architecture]) -> Study:
-    from searchitect.opening import facts
+    from searchitect.session.opening import facts
 
     meta = facts(prepared, folder)
     for architecture in enqueued:
@@ -158,7 +158,7 @@ def _start(folder: Path, prepared: Any, observer: Observer, began: float, enqueu
 def _drive(store: Store, prepared: Any, observer: Observer, began: float) -> None:
     """Run one session and leave the report, whatever happened."""
     from searchitect.report import write_report
-    from searchitect.session import Session
+    from searchitect.session.run import Session
 
     folder = Path(store.folder)
     try:

@@ -1,6 +1,6 @@
 """Small studies for the command line's tests: made-up plain data, and files written through the real store."""
 
-from searchitect.observer import Progress
+from searchitect.engine.observer import Progress
 from searchitect.records import Cause, Failure, Fidelity, Measurement, Proposal, State, Trial
 from searchitect.space import Architecture
 from searchitect.store import Store

@@ -9,7 +9,7 @@ from cli_studies import PLAN, SUMMARY, progress, trial
 
 from searchitect.cli import phrases
 from searchitect.cli.progress import EVERY, Screen, observer
-from searchitect.observer import Progress
+from searchitect.engine.observer import Progress
 from searchitect.records import Fidelity
 
 

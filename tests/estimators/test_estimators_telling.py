@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
+from searchitect.engine.observer import Progress
 from searchitect.estimators.telling import WIDTH, Teller
-from searchitect.observer import Progress
 
 FACTS = {
     "objectives": ["accuracy"], "budget_seconds": 600.0, "trials_limit": 20,

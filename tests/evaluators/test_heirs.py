@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from searchitect import OUTPUTS, Space, Study, lazy, one_of, resume, search
+from searchitect.engine.keeping import BEST, LATEST, Kept, parent_of, weights_path
 from searchitect.evaluators import FunctionEvaluator, TrainEvaluator
 from searchitect.evaluators.base import Heir, Task
 from searchitect.evaluators.train import save_weights
-from searchitect.keeping import BEST, LATEST, Kept, parent_of, weights_path
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial, objectives
 from searchitect.space import Architecture
 from searchitect.strategies import Setting, make_strategy

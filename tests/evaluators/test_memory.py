@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from searchitect import OUTPUTS, Space, lazy, one_of, search
-from searchitect.capacity import Capacity
 from searchitect.errors import out_of_memory
 from searchitect.evaluators import TrainEvaluator
 from searchitect.evaluators.base import Task
 from searchitect.evaluators.memory import fewer, room_mb, rows_at_a_time
 from searchitect.nets import Costs
 from searchitect.seeds import stream
+from searchitect.session.capacity import Capacity
 from searchitect.testing.evaluator import Recorder
 from searchitect.training import Recipe, fit, load
 from searchitect.training.tensors import pieces, prepare

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from searchitect.bench import load_table
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.loop import Limits, Loop
+from searchitect.engine.reuse import Reuse
 from searchitect.errors import BuildError, NotFiniteError, TrialError
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.evaluators.table import TableEvaluator
 from searchitect.executors import make
-from searchitect.ledger import Ledger
-from searchitect.loop import Limits, Loop
 from searchitect.manual import Manual
 from searchitect.records import State
-from searchitect.reuse import Reuse
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy
 from searchitect.testing.evaluator import EvaluatorContract, Recorder

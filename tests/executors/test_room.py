@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from searchitect.executors import system
-from searchitect.preparing import devices
+from searchitect.session.preparing import devices
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from searchitect.store import Store
 
 TAG = "SEARCHITECT_TEST_TAG"
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["torch", "searchitect.session", "searchitect.study", "searchitect.cli.searching"])
+_context.set_forkserver_preload(["torch", "searchitect.session.run", "searchitect.study", "searchitect.cli.searching"])
 
 
 def _run(function, args, options, tag, log):

@@ -11,8 +11,8 @@ import torch
 import torch.nn as nn
 
 from searchitect import Space, Study, lazy, one_of, resume, search
+from searchitect.engine.observer import Observer
 from searchitect.errors import SpaceError, StorageError, StudyFailedError, UsageError
-from searchitect.observer import Observer
 from searchitect.records import State
 from searchitect.store import Store
 from searchitect.strategies.random import Random

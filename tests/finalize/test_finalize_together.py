@@ -8,7 +8,6 @@ import torch
 from test_finalize_stages import TRIALS, Lab, Tunable, plan
 from torch import nn
 
-from searchitect import budget
 from searchitect.errors import UsageError
 from searchitect.evaluators.base import Soft
 from searchitect.finalize.planning import Together, makespan, plan_finals
@@ -16,8 +15,9 @@ from searchitect.finalize.stages import run_stages
 from searchitect.finalize.together import ensemble_outputs
 from searchitect.finalize.tuning import distributions
 from searchitect.nets import Ensemble
+from searchitect.session import budget
+from searchitect.session.timeplan import more_finals
 from searchitect.settings import Settings
-from searchitect.timeplan import more_finals
 
 SOFT = Soft("answers", 0.5, 4.0)
 

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from searchitect import Space, one_of
+from searchitect.engine.observer import Progress
 from searchitect.interop.notebook import NotebookProgress
-from searchitect.observer import Progress
 from searchitect.records import Measurement, Proposal, Score, State, Trial, Verdict
 from searchitect.space import Layer
 

@@ -5,15 +5,15 @@ import logging
 import msgspec
 import pytest
 
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.limits import Limits
+from searchitect.engine.loop import Loop
+from searchitect.engine.observer import Announcer, Observer
+from searchitect.engine.reuse import Reuse
 from searchitect.errors import UsageError
 from searchitect.executors import Finished
 from searchitect.interop import trackers
-from searchitect.ledger import Ledger
-from searchitect.limits import Limits
-from searchitect.loop import Loop
-from searchitect.observer import Announcer, Observer
 from searchitect.records import Cause, Failure, Fidelity, Measurement, Proposal, State, Trial, objectives
-from searchitect.reuse import Reuse
 from searchitect.space import Architecture, Layer, Space, one_of
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy

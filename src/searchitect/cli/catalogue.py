@@ -81,7 +81,7 @@ def _load(name: str) -> Space:
 
     if ":" not in name:
         return load_space(name)
-    from searchitect.userobjects import load_object
+    from searchitect.session.userobjects import load_object
 
     import_from_here()
     found = load_object(name, "space")

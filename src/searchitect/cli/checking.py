@@ -49,7 +49,7 @@ def check(name: str, data: str | None, target: str | None, sample: str | None, o
     searchitect space check mine.py:space --data digits --limit "params < 50000"
     """
     from searchitect.checking import check as look
-    from searchitect.preparing import Given, find_space
+    from searchitect.session.preparing import Given, find_space
     from searchitect.settings import Settings
     from searchitect.training import load
 

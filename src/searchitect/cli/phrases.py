@@ -14,7 +14,7 @@ from searchitect.cli.text import labelled, metrics, wrap
 from searchitect.report.plain import items, line, mapping, plural, show_duration, show_number
 
 if TYPE_CHECKING:
-    from searchitect.observer import Progress
+    from searchitect.engine.observer import Progress
 
 NEEDED_ROWS = ("train", "validation", "test")
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from searchitect.cli import phrases
 from searchitect.cli.text import wrap
+from searchitect.engine.observer import Observer, Progress
 from searchitect.errors import UsageError
-from searchitect.observer import Observer, Progress
 from searchitect.records import goals, objectives
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from searchitect.estimators.network import Network, Temporary
 from searchitect.estimators.rows import as_value_error, new_rows, text_columns, training_rows
 from searchitect.estimators.telling import Teller
 from searchitect.records import Verdict, goals, losses, objectives
+from searchitect.session.userobjects import load_object
 from searchitect.space import Space
 from searchitect.study import Study, search
-from searchitect.userobjects import load_object
 
 USUAL_BUDGET = "5m"
 NO_TEST = 1e-9  # a share of rows that is none: nothing is compared, so nothing is kept unread

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from searchitect.observer import Observer, Progress
+from searchitect.engine.observer import Observer, Progress
 from searchitect.records import goals, objectives
 from searchitect.report import plain
 

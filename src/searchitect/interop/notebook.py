@@ -6,8 +6,8 @@ import html
 import time
 from typing import Any
 
+from searchitect.engine.observer import Observer, Progress
 from searchitect.errors import UsageError
-from searchitect.observer import Observer, Progress
 
 try:
     import IPython.display as shown

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from searchitect.engine.observer import Observer
 from searchitect.errors import UsageError
-from searchitect.observer import Observer
 from searchitect.records import Trial
 
 

@@ -16,17 +16,17 @@ from typing import Any
 
 import msgspec
 
-from searchitect import passes
-from searchitect.budget import TRIALS
 from searchitect.errors import StorageError, UsageError
-from searchitect.gauging import check_measurable
-from searchitect.preparing import Given, Prepared
 from searchitect.records import goals
+from searchitect.session import passes
+from searchitect.session.budget import TRIALS
+from searchitect.session.gauging import check_measurable
+from searchitect.session.preparing import Given, Prepared
+from searchitect.session.userobjects import load_object
 from searchitect.settings import Settings, command_line, from_mapping
 from searchitect.space import Space
 from searchitect.strategies import STRATEGIES, Setting, make_strategy, strategy_class
 from searchitect.strategies.auto import choose
-from searchitect.userobjects import load_object
 
 CODE = ("space", "baseline", "strategy", "measure")  # options that may name code; never read back from a study's file
 

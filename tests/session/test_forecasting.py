@@ -4,13 +4,13 @@ import pytest
 from torch import nn
 
 from searchitect import Settings, study
-from searchitect.budget import FINAL_SHARE, REPORT_SECONDS
+from searchitect.engine.limits import usual_seconds
 from searchitect.errors import StudyFailedError
-from searchitect.forecasting import buys
-from searchitect.limits import usual_seconds
-from searchitect.preparing import Given, prepare
-from searchitect.probing import typical_architectures
 from searchitect.seeds import stream
+from searchitect.session.budget import FINAL_SHARE, REPORT_SECONDS
+from searchitect.session.forecasting import buys
+from searchitect.session.preparing import Given, prepare
+from searchitect.session.probing import typical_architectures
 from searchitect.space import OUTPUTS, Space, lazy, one_of
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from searchitect import speed
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial
+from searchitect.session import speed
+from searchitect.session.speed import LATEST, Speed, _line, crowded, epoch_seconds
 from searchitect.space import Architecture
-from searchitect.speed import LATEST, Speed, _line, crowded, epoch_seconds
 
 
 def trial(number, macs, seconds, *, epochs=1, data=1.0, source=None):

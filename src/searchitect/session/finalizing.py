@@ -16,7 +16,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from searchitect import budget
+from searchitect.engine.interrupts import Interrupts
+from searchitect.engine.loop import Loop
+from searchitect.engine.observer import Announcer, Progress
 from searchitect.errors import ArchitectureError
 from searchitect.evaluators import TrainEvaluator
 from searchitect.evaluators.base import Outcome, Soft, Task
@@ -28,23 +30,21 @@ from searchitect.finalize.explaining import explained
 from searchitect.finalize.items import item_values
 from searchitect.finalize.others import Also, front_facts
 from searchitect.finalize.planning import MOST_SEEDS, Together
-from searchitect.interrupts import Interrupts
-from searchitect.leaving import leave_best_so_far, leave_winner
-from searchitect.loop import Loop
-from searchitect.observer import Announcer, Progress
-from searchitect.pacing import Paces
 from searchitect.records import KNOWN_METRICS, Objective, Trial, candidates, goals, losses, thoroughness
+from searchitect.session import budget
+from searchitect.session.leaving import leave_best_so_far, leave_winner
+from searchitect.session.pacing import Paces
+from searchitect.session.speed import Speed, crowded
+from searchitect.session.tasks import run_tasks
+from searchitect.session.timeplan import tuning_seconds
 from searchitect.settings import Settings
 from searchitect.space import Architecture
-from searchitect.speed import Speed, crowded
-from searchitect.tasks import run_tasks
-from searchitect.timeplan import tuning_seconds
 from searchitect.training import parameters, predict, score
 from searchitect.training import prepare as tensors_of
 from searchitect.training.losses import soft_targets
 
 if TYPE_CHECKING:
-    from searchitect.session import Session
+    from searchitect.session.run import Session
 
 # Kept for writing and checking the bundle, and for the report. Measured with nine busy processes on two cores: 3 s for
 # the bundle, 2.5 of them to import torch in the interpreter that checks it (1.2 s of computing), 1 s for the report.

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from searchitect import keeping
+from searchitect.engine import keeping
+from searchitect.engine.keeping import Kept, began, state_path, weights_path
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.loop import Limits, Loop
+from searchitect.engine.reuse import Reuse
 from searchitect.errors import SpaceError
 from searchitect.executors import make
-from searchitect.keeping import Kept, began, state_path, weights_path
-from searchitect.ledger import Ledger
-from searchitect.loop import Limits, Loop
 from searchitect.records import PROMOTE, Fidelity, Measurement, Proposal, State, Trial, objectives
-from searchitect.reuse import Reuse
 from searchitect.space import Layer, Space, one_of
 from searchitect.store import Store
 from searchitect.strategies import Setting, Strategy, make_strategy

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from searchitect.asking import ask, tell
+from searchitect.engine.asking import ask, tell
+from searchitect.engine.keeping import Kept, began
+from searchitect.engine.limits import FirstFailures
+from searchitect.engine.reuse import Reuse
 from searchitect.errors import SearchitectError, SpaceError, StudyFailedError
-from searchitect.keeping import Kept, began
-from searchitect.limits import FirstFailures
 from searchitect.records import Fidelity, Measurement, Objective, Proposal, State, Trial, best, goals
-from searchitect.reuse import Reuse
 from searchitect.seeds import derive
 from searchitect.space import Architecture, Space
 from searchitect.store import Store

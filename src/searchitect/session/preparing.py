@@ -15,9 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from searchitect.budget import usual_epochs
-from searchitect.capacity import Capacity
-from searchitect.clustering import ON_CLUSTER, check_together, on_cluster, room
 from searchitect.errors import ArchitectureError, TrialError, UsageError, meant
 from searchitect.evaluators import Evaluator, FunctionEvaluator, TrainEvaluator
 from searchitect.evaluators.memory import LEAST, room_mb
@@ -26,17 +23,20 @@ from searchitect.executors.system import cores, machine_mb
 from searchitect.nets import Costs
 from searchitect.records import COST_METRICS, Cause, Objective, State, Trial, goals, objectives
 from searchitect.scores import check_names
+from searchitect.session.budget import usual_epochs
+from searchitect.session.capacity import Capacity
+from searchitect.session.clustering import ON_CLUSTER, check_together, on_cluster, room
+from searchitect.session.tabled import from_table, is_table
+from searchitect.session.userobjects import load_object, start_architectures
 from searchitect.settings import Settings, default
 from searchitect.sharing import METHODS
 from searchitect.space import Architecture, Space
 from searchitect.spaces import auto, load_space
 from searchitect.spaces.automatic import shared
 from searchitect.strategies import STRATEGIES
-from searchitect.tabled import from_table, is_table
 from searchitect.training import RawData, Recipe, check_metrics, load, recipe_for
 from searchitect.training.own import Own
 from searchitect.training.split import Kin, kin_of_test, part, split
-from searchitect.userobjects import load_object, start_architectures
 
 
 @dataclass

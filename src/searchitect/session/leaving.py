@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from searchitect.engine.keeping import weights_path
+from searchitect.engine.loop import Loop
 from searchitect.errors import TrialError, UsageError
 from searchitect.evaluators import FunctionEvaluator, TrainEvaluator
 from searchitect.evaluators.train import load_weights
 from searchitect.executors import Executor
 from searchitect.finalize import FinalResult, write_bundle
-from searchitect.keeping import weights_path
-from searchitect.loop import Loop
 from searchitect.nets import Ensemble, build
 from searchitect.records import COST_METRICS, Trial, goals
 from searchitect.seeds import derive
 from searchitect.training import prepare as tensors_of
 
 if TYPE_CHECKING:
-    from searchitect.session import Session
+    from searchitect.session.run import Session
 
 
 def leave_best_so_far(session: Session, loop: Loop) -> None:

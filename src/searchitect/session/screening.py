@@ -14,9 +14,9 @@ from searchitect.errors import SearchitectError
 from searchitect.evaluators import TrainEvaluator
 from searchitect.evaluators.base import Task
 from searchitect.evaluators.zero_cost import ZeroCostEvaluator
-from searchitect.preparing import Prepared
 from searchitect.records import jsonable
 from searchitect.seeds import derive
+from searchitect.session.preparing import Prepared
 from searchitect.space import Architecture
 from searchitect.store import Store
 from searchitect.strategies.base import Setting, Strategy

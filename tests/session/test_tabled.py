@@ -13,7 +13,7 @@ from searchitect.cli.app import app
 from searchitect.errors import UsageError
 from searchitect.records import State
 
-sys.path.insert(0, str(Path(__file__).parent / "bench"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from bench_tables import curves, plain
 
 

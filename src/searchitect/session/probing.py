@@ -12,11 +12,11 @@ import msgspec
 from searchitect.errors import BuildError, StudyFailedError, TrialError
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.executors import Executor, Failed
-from searchitect.preparing import Prepared
 from searchitect.seeds import derive, stream
+from searchitect.session.preparing import Prepared
+from searchitect.session.tasks import failure_line, run_tasks
 from searchitect.space import Architecture
 from searchitect.strategies.base import led_to_limits
-from searchitect.tasks import failure_line, run_tasks
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from searchitect import budget
-from searchitect.preparing import Prepared
+from searchitect.session import budget
+from searchitect.session.preparing import Prepared
 from searchitect.settings import Settings
 from searchitect.strategies import strategy_class
 

@@ -13,37 +13,37 @@ from typing import Any
 
 import msgspec
 
-from searchitect import budget
+from searchitect.engine.interrupts import Interrupts
+from searchitect.engine.keeping import began, parent_of, state_path, weights_path
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.limits import Limits
+from searchitect.engine.loop import Loop
+from searchitect.engine.observer import Observer, Progress
+from searchitect.engine.reuse import Reuse
 from searchitect.evaluators import Evaluator
 from searchitect.evaluators.base import Heir, Rival, Task
 from searchitect.executors import Executor
-from searchitect.finalizing import (
+from searchitect.records import Fidelity, State, Trial, goals, losses, thoroughness
+from searchitect.seeds import derive
+from searchitect.session import budget
+from searchitect.session.finalizing import (
     finalists,
     finalize,
     most_epochs,
 )
-from searchitect.forecasting import buys, trial_seconds
-from searchitect.gauging import Gauge
-from searchitect.hopeless import Hopeless
-from searchitect.interrupts import Interrupts
-from searchitect.keeping import began, parent_of, state_path, weights_path
-from searchitect.leaving import leave_best_so_far
-from searchitect.ledger import Ledger
-from searchitect.limits import Limits
-from searchitect.loop import Loop
-from searchitect.observer import Observer, Progress
-from searchitect.passes import Passes, evaluator_of, inherited_task, inner_strategy, shares_weights
-from searchitect.preparing import Prepared
-from searchitect.probing import seconds_per_epoch
-from searchitect.records import Fidelity, State, Trial, goals, losses, thoroughness
-from searchitect.reuse import Reuse
-from searchitect.screening import judged, screened
-from searchitect.seeds import derive
-from searchitect.speed import Speed
+from searchitect.session.forecasting import buys, trial_seconds
+from searchitect.session.gauging import Gauge
+from searchitect.session.hopeless import Hopeless
+from searchitect.session.leaving import leave_best_so_far
+from searchitect.session.passes import Passes, evaluator_of, inherited_task, inner_strategy, shares_weights
+from searchitect.session.preparing import Prepared
+from searchitect.session.probing import seconds_per_epoch
+from searchitect.session.screening import judged, screened
+from searchitect.session.speed import Speed
+from searchitect.session.timeplan import final_seeds, full_trials, more_finals, shared_out, tuning_seconds
 from searchitect.store import Store
 from searchitect.strategies import Setting, make_strategy, strategy_class
 from searchitect.strategies.control import Beside
-from searchitect.timeplan import final_seeds, full_trials, more_finals, shared_out, tuning_seconds
 
 CHECKPOINT_FROM = 20.0  # seconds of a trial; shorter ones are repeated, not continued, after an interruption
 MEASURED_BY_CLOCK = {"latency_ms", "seconds"}  # equal functions may differ in these

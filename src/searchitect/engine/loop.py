@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.limits import Limits, Payload, forecast, usual_seconds
+from searchitect.engine.observer import Announcer, Observer, Progress
 from searchitect.errors import StudyFailedError
 from searchitect.executors import Event, Executor, Failed, Finished, Report
-from searchitect.ledger import Ledger
-from searchitect.limits import Limits, Payload, forecast, usual_seconds
-from searchitect.observer import Announcer, Observer, Progress
 from searchitect.records import Cause, Failure, Measurement, State, Trial
 
 RETRIES = 2  # for faults of the machine, with the same seed

@@ -11,8 +11,8 @@ import msgspec
 
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.executors import Executor, Failed, Finished
-from searchitect.pacing import Pace
 from searchitect.records import Cause
+from searchitect.session.pacing import Pace
 
 FIRST_TICKET = 1_000_000_000  # above all trial numbers
 RETRIES = 2

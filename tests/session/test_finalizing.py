@@ -10,11 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from searchitect import finalizing, leaving, resume, search
-from searchitect.budget import Fidelities
+from searchitect import resume, search
+from searchitect.engine.observer import Observer
 from searchitect.finalize import bundle, read_bundle, rebuild, run_bundle
-from searchitect.observer import Observer
 from searchitect.records import Fidelity, Measurement, Objective, Proposal, State, Trial
+from searchitect.session import finalizing, leaving
+from searchitect.session.budget import Fidelities
 from searchitect.settings import Settings
 from searchitect.space import OUTPUTS, Architecture, Space, lazy, one_of
 from searchitect.store import Store

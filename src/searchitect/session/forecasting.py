@@ -9,11 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from searchitect import budget
-from searchitect.preparing import Prepared
-from searchitect.probing import seconds_per_epoch
+from searchitect.session import budget
+from searchitect.session.preparing import Prepared
+from searchitect.session.probing import seconds_per_epoch
+from searchitect.session.timeplan import shared_out
 from searchitect.strategies import strategy_class
-from searchitect.timeplan import shared_out
 
 USUAL = (600.0, 3_600.0, 28_800.0)  # seconds: 10 minutes, an hour, a night
 

@@ -7,9 +7,9 @@ import torch.nn as nn
 
 from searchitect import Space, Study, lazy, one_of, search
 from searchitect.errors import UsageError
-from searchitect.hopeless import PLACES, Hopeless
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial, objective
 from searchitect.seeds import stream
+from searchitect.session.hopeless import PLACES, Hopeless
 from searchitect.space import Architecture
 from searchitect.strategies.extrapolation import extrapolated
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from searchitect import budget
+from searchitect.session import budget
 
 
 def simulated(costs, workers):

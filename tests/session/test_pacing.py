@@ -5,8 +5,8 @@ import pytest
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.executors import Failed, Finished
 from searchitect.finalize.planning import FinalPlan
-from searchitect.pacing import Pace, Paces
-from searchitect.tasks import FIRST_TICKET, run_tasks
+from searchitect.session.pacing import Pace, Paces
+from searchitect.session.tasks import FIRST_TICKET, run_tasks
 
 
 class Machine:

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
+from searchitect.engine.keeping import weights_path
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.loop import Limits, Loop
+from searchitect.engine.observer import Observer
+from searchitect.engine.reuse import Reuse
 from searchitect.errors import StudyFailedError
 from searchitect.executors import make
-from searchitect.keeping import weights_path
-from searchitect.ledger import Ledger
-from searchitect.loop import Limits, Loop
-from searchitect.observer import Observer
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial, objectives
-from searchitect.reuse import Reuse
 from searchitect.space import Layer, Space, one_of
 from searchitect.store import Store
 from searchitect.strategies import Setting, Strategy, make_strategy
@@ -298,7 +298,7 @@ def test_an_observer_that_fails_does_not_stop_the_search(tmp_path, caplog):
 
     run = loop(tmp_path / "s", trials=5, observer=Bad())
     assert run.run() == "trials"
-    assert [r.message for r in caplog.records].count("the observer of the search failed; the search goes on") == 1
+    assert [r.message for r in caplog.records].count("the observer Bad of the search failed; the search goes on") == 1
 
 
 def test_only_the_weights_of_the_best_are_kept(tmp_path):

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-import searchitect.gauging as gauging
+import searchitect.session.gauging as gauging
 from searchitect import OUTPUTS, Space, Study, lazy, one_of, resume, search
 from searchitect.errors import StudyFailedError, UsageError
-from searchitect.gauging import device_metrics
 from searchitect.hardware import LatencyTable, Line, Timing
 from searchitect.hardware.predicting import operations
 from searchitect.hardware.table import Entry
 from searchitect.nets import Costs
-from searchitect.preparing import Given, prepare
+from searchitect.session.gauging import device_metrics
+from searchitect.session.preparing import Given, prepare
 from searchitect.settings import from_mapping
 
 L = lazy(nn)

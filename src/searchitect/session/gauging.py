@@ -23,8 +23,8 @@ from searchitect.hardware import EnergyMeter, LatencyTable, Law, Predictor, atta
 from searchitect.hardware.measuring import chosen
 from searchitect.hardware.predicting import Counted, Line
 from searchitect.nets import Costs, build
-from searchitect.preparing import Prepared
 from searchitect.records import COST_METRICS, DEVICE_METRICS, Objective, Trial
+from searchitect.session.preparing import Prepared
 from searchitect.store import Store
 
 SHARE, MOST = 0.05, 60.0  # of a budget, and seconds at most, to measure a table; as much again for another device
@@ -246,9 +246,7 @@ class Gauge:
                     missed.add(trial.number)
         if missed:
             out = [t for t in everyone if t.number in missed]
-            text = (
-                f"{len(out)} of the best networks kept the limits as told, not when measured ({self.nearest(out)})"
-            )
+            text = f"{len(out)} of the best networks kept the limits as told, not when measured ({self.nearest(out)})"
             self.store.note("finalize", {"text": text + ("" if kept else "; not finalised: nobody keeps them")})
             self.tell(text)
         return bool(kept)

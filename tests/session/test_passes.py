@@ -3,13 +3,14 @@
 import msgspec
 import pytest
 
-from searchitect import passes, resume, search
+from searchitect import resume, search
 from searchitect.errors import UsageError
 from searchitect.evaluators import InheritedEvaluator
 from searchitect.records import Epoch
 from searchitect.report.page import render
 from searchitect.report.snapshot import read
 from searchitect.report.supernet import epochs, gates, guard_words, ranking_words
+from searchitect.session import passes
 from searchitect.sharing import METHODS
 from searchitect.sharing.ranking import agreement
 from searchitect.spaces import nb201

@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from searchitect.engine.interrupts import Interrupts
+from searchitect.engine.loop import Loop
+from searchitect.engine.observer import Announcer, Progress
 from searchitect.errors import StudyFailedError, UsageError
 from searchitect.evaluators import InheritedEvaluator, TrainEvaluator
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.executors import Executor, Failed
-from searchitect.interrupts import Interrupts
-from searchitect.loop import Loop
-from searchitect.observer import Announcer, Progress
-from searchitect.preparing import Prepared
 from searchitect.records import Epoch, Fidelity, Measurement, Proposal, Trial, goals
 from searchitect.report.plain import show_metric
 from searchitect.seeds import derive, stream
+from searchitect.session.preparing import Prepared
+from searchitect.session.tasks import failure_line, run_tasks
 from searchitect.sharing import METHODS
 from searchitect.sharing.ranking import LEAST, agreement
-from searchitect.tasks import failure_line, run_tasks
 
 if TYPE_CHECKING:
-    from searchitect.session import Session
+    from searchitect.session.run import Session
 
 log = logging.getLogger(__name__)
 
