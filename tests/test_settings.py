@@ -14,6 +14,11 @@ from searchitect.finalize import tuning
 from searchitect.settings import Settings, command_line, from_mapping, merge, parse_budget, read_toml
 
 
+def test_every_option_stands_under_one_heading():
+    shown = [name for names in settings.sections().values() for name in names]
+    assert sorted(shown) == sorted(settings.names())
+
+
 def test_all_options_have_a_meaning_and_a_usable_example():
     for name in settings.names():
         assert len(settings.description(name)) > 15, name

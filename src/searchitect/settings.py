@@ -28,6 +28,17 @@ LARGEST_FILE = 1 << 20  # bytes of a configuration file
 MERGED = ("recipe", "strategy_options")  # tables: later layers add keys instead of replacing the whole
 _BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
+# Under which heading a reader finds each option: in the help of `search` and in the file of `init`.
+SECTIONS = {
+    "Data": "data target task layout missing test_data limit_train validation test groups ordered",
+    "Space and goals": "space table objectives latency_table measure baseline",
+    "Time": "budget trials patience epochs time_limit",
+    "Search": "strategy strategy_options start screen prune control recipe seed",
+    "After the search": "finalize seeds tune distill temperature ensemble",
+    "Machines": "workers threads device memory_mb executor ray cpus_per_trial gpus_per_trial devices_per_trial shared",
+    "Study": "path name",
+}
+
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
@@ -197,6 +208,11 @@ def _types() -> dict[str, Any]:
 def names() -> tuple[str, ...]:
     """The names of all options, in their order."""
     return Settings.__struct_fields__
+
+
+def sections() -> dict[str, tuple[str, ...]]:
+    """All options by the heading under which they are shown."""
+    return {heading: tuple(options.split()) for heading, options in SECTIONS.items()}
 
 
 def description(name: str) -> str:

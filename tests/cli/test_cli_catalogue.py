@@ -79,6 +79,6 @@ def test_a_space_of_the_users(tmp_path, monkeypatch):
 
 
 def test_an_unknown_space_gets_the_list():
-    result = run("spaces", "resnet")
+    result = run("spaces", "resnext")
     assert result.exit_code == 2
     assert "nb201" in result.stderr

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from searchitect import settings
+from searchitect.cli.app import Command
 from searchitect.errors import StorageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,6 +48,22 @@ def settings_option(name: str) -> Callable[[F], F]:
     if name == "ray":
         about |= {"is_flag": False, "flag_value": settings.example(name)}
     return click.option(flag, name, **about)
+
+
+class Sectioned(Command):
+    """A command whose options stand under the headings of `settings.sections`, the others at the end."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in sections."""
+        options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        rows = {p.name: row for p in options if (row := p.get_help_record(ctx)) is not None}
+        for heading, names in settings.sections().items():
+            shown = [rows.pop(name) for name in names if name in rows]
+            if shown:
+                with formatter.section(heading):
+                    formatter.write_dl(shown)
+        with formatter.section("Options"):
+            formatter.write_dl(list(rows.values()))
 
 
 def _help(name: str) -> str:

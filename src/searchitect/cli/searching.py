@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from searchitect import settings
-from searchitect.cli.app import Command, loudness
+from searchitect.cli.app import loudness
 from searchitect.cli.options import (
+    Sectioned,
     given,
     import_from_here,
     json_option,
@@ -33,7 +34,7 @@ RESUMABLE = tuple(
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.command(cls=Command)
+@click.command(cls=Sectioned)
 @settings_options
 @click.option("--config", metavar="FILE.toml", help="Read options from a file; see `searchitect init`.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what budgets would buy, and stop.")
@@ -80,7 +81,7 @@ def resume_options(command: F) -> F:
     return command
 
 
-@click.command(cls=Command)
+@click.command(cls=Sectioned)
 @study_argument
 @resume_options
 @click.option("--code", metavar="FILE.py", help="The file that defines the study's own objects; it is run.")

@@ -52,12 +52,15 @@ def init(file: str, force: bool, schema: bool) -> None:
 
 def template(name: str = "searchitect.toml") -> str:
     """The file's text: options with a default as they are, the others behind a "#" with an example."""
-    plain: list[str] = []
-    tables: list[str] = []
-    for option in settings.names():
-        (tables if isinstance(settings.default(option), dict) else plain).append(option)
-    blocks = [HEAD.format(name=name), *map(_entry, plain), *map(_table, tables)]
-    return "\n".join(blocks)
+    blocks, tables = [HEAD.format(name=name)], []
+    for heading, options in settings.sections().items():
+        blocks.append(f"# ---- {heading} ----\n")
+        for option in options:
+            if isinstance(settings.default(option), dict):
+                tables.append(option)  # all that follows a table would be part of it
+            else:
+                blocks.append(_entry(option))
+    return "\n".join([*blocks, "# ---- Strategy options and recipe ----\n", *map(_table, tables)])
 
 
 def json_schema() -> dict[str, Any]:
