@@ -8,7 +8,7 @@ import pytest
 import report_fakes as fakes
 
 from searchitect.records import State
-from searchitect.report import words
+from searchitect.report import savings, words
 from searchitect.report.accounts import costs
 from searchitect.report.snapshot import read
 
@@ -125,7 +125,7 @@ def test_test_reads():
 def test_costs_tell_of_breaks_and_reuse():
     trials = [fakes.trial(0, 0.9, seconds=8.0), fakes.trial(1, 0.9, source=0, seconds=0.0)]
     found = fakes.snapshot(fakes.finished_meta(sessions=3), trials)
-    facts = dict(words.cost_facts(found, costs(found.trials, found.meta)))
+    facts = dict(savings.cost_facts(found, costs(found.trials, found.meta)))
     assert facts["Reuse of equals"] == "1 result reused, 8 s of training saved"
     assert facts["Sessions"] == "3 (the time between them does not count)"
     assert facts["Trials"] == "2 ended, 1 attempt"

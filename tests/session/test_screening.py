@@ -80,14 +80,14 @@ def test_what_cannot_be_screened_is_refused(more, message):
 
 
 def test_the_report_says_what_the_score_was_worth(study):
-    from searchitect.report.words import _screening_words
+    from searchitect.report.savings import screening_words
 
     told = {"score": "synflow", "scored": 1000, "trained": 50, "rho": 0.1, "low": -0.3, "high": 0.5, "n": 12}
-    assert _screening_words(told | {"on": False}) == (
+    assert screening_words(told | {"on": False}) == (
         "synflow of 1,000 untrained networks chose the first 50 to train; rank correlation with training 0.10 "
         "(-0.30 to 0.50) on 12 that it did not choose: it was switched off"
     )
     few = told | {"rho": 0.0, "low": -1.0, "high": 1.0, "n": 3, "on": True}
-    assert _screening_words(few).endswith("to train; 3 measured that it did not choose are too few to judge it")
-    assert _screening_words({}) == ""
-    assert "params of 60 untrained networks chose the first 3" in _screening_words(study.meta["screen"])
+    assert screening_words(few).endswith("to train; 3 measured that it did not choose are too few to judge it")
+    assert screening_words({}) == ""
+    assert "params of 60 untrained networks chose the first 3" in screening_words(study.meta["screen"])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from searchitect.records import Score, Trial, Verdict, candidates, goals, losses
-from searchitect.report import accounts, beside, figures, plain, rivals, tables, why, words
+from searchitect.report import accounts, beside, figures, plain, rivals, savings, tables, why, words
 from searchitect.report.snapshot import Snapshot, read
 
 COLUMNS = 80
@@ -46,7 +46,7 @@ SHOWN = frozenset({"Goal", "Space", "Strategy", "Data", "Split", "Budget", "Work
 
 def _costs(snapshot: Snapshot) -> list[words.Fact]:
     spent = accounts.costs(snapshot.trials, snapshot.meta)
-    return [*words.cost_facts(snapshot, spent), *beside.forecast_facts(snapshot, spent)]
+    return [*savings.cost_facts(snapshot, spent), *beside.forecast_facts(snapshot, spent)]
 
 
 def _wrap(text: str, indent: str = "") -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import msgspec
 
 from searchitect.records import Score, State, Trial, best, goals
-from searchitect.report.accounts import Costs
 from searchitect.report.plain import (
     clean,
     finite,
@@ -244,48 +243,6 @@ def _training_words(evaluator: dict[str, Any]) -> str:
     ]
     parts = [plural(epochs, "epoch")] if epochs else []
     return ", ".join(parts + recipe[:16]) or line(evaluator.get("kind") or "", 40)
-
-
-def cost_facts(snapshot: Snapshot, costs: Costs) -> list[Fact]:
-    """Where the time went."""
-    trials = f"{costs.ended:,} ended, {plural(costs.attempts, 'attempt')}"
-    failed, pruned = snapshot.count(State.FAILED), snapshot.count(State.PRUNED)
-    trials += f", {failed:,} failed" * bool(failed) + f", {pruned:,} stopped early" * bool(pruned)
-    saved = f"{plural(costs.reused, 'result')} reused, {show_duration(costs.saved)} of training saved"
-    pairs = [
-        ("Budget", costs.budget),
-        ("Search", costs.search),
-        ("Retraining and test", costs.finalize),
-        ("Active in all", costs.active),
-    ]
-    facts = [(label, show_duration(seconds)) for label, seconds in pairs if seconds is not None]
-    facts.append(("Trials", trials))
-    facts.append(("Work in all trials", show_duration(costs.work)))
-    if costs.lost:
-        facts.append(("Of it lost in failed trials", show_duration(costs.lost)))
-    facts.append(("Reuse of equals", saved if costs.reused else "none"))
-    facts += [("Screening", told)] if (told := _screening_words(mapping(snapshot.meta.get("screen")))) else []
-    sessions = whole(snapshot.meta.get("sessions"))
-    if sessions is not None and sessions > 1:
-        facts.append(("Sessions", f"{sessions:,} (the time between them does not count)"))
-    if costs.epochs:
-        facts.append(("Epochs trained", f"{costs.epochs:,}"))
-    return facts
-
-
-def _screening_words(screen: dict[str, Any]) -> str:
-    """What a score of untrained networks chose, and whether it ranked."""
-    scored, trained, n = (whole(screen.get(k)) for k in ("scored", "trained", "n"))
-    if scored is None or trained is None:
-        return ""
-    words = f"{line(screen.get('score') or '', 30)} of {scored:,} untrained networks chose the first {trained} to train"
-    rho, low, high = (finite(screen.get(k)) for k in ("rho", "low", "high"))
-    if not n or rho is None:
-        return words
-    if low is None or low <= -1:
-        return f"{words}; {n} measured that it did not choose are too few to judge it"
-    words += f"; rank correlation with training {rho:.2f} ({low:.2f} to {high:.2f}) on {n} that it did not choose"
-    return words + ("" if screen.get("on") else ": it was switched off")
 
 
 def winner_facts(snapshot: Snapshot) -> list[Fact]:
