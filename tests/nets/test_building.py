@@ -244,7 +244,8 @@ def test_what_is_nested_too_deeply_is_refused_in_words():
         nets.build_plan(plan, (4,))
 
 
-LATE = [L.LazyLinear(3), N.SameConv(3), N.Depthwise(3), N.Skip(2), N.SqueezeExcite(), N.ConvMixing(3), N.Position()]
+LATE = [L.LazyLinear(3), N.SameConv(3), N.Depthwise(3), N.Skip(2), N.SqueezeExcite(), N.ConvMixing(3), N.Position(),
+        N.ColumnTokens(3)]  # fmt: skip
 
 
 @pytest.mark.parametrize("part", LATE, ids=lambda part: part.target.rpartition(".")[2])

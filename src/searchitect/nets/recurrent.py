@@ -5,8 +5,6 @@ Shapes: B batch, C channels of the input and of the state, T steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
@@ -21,7 +19,7 @@ class RecurrentCell(nn.Module):
     sources:     for each node but the first, the earlier node that it follows. Raises ValueError for others.
     """
 
-    def __init__(self, width: int, activations: Sequence[str], sources: Sequence[int]) -> None:
+    def __init__(self, width: int, activations: list[str], sources: list[int]) -> None:
         super().__init__()
         known = ("tanh", "relu", "sigmoid", "identity")
         if len(sources) != len(activations) - 1 or any(name not in known for name in activations):
