@@ -1,5 +1,6 @@
 """One driver at a time, and never a lock left behind by a dead one."""
 
+import ctypes
 import json
 import os
 import subprocess
@@ -141,10 +142,11 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
     assert (tmp_path / "victim").read_text() == "precious"
 
 
-def test_a_forked_child_does_not_hold_the_lock(tmp_path):
+@pytest.mark.parametrize("fork", [os.fork, ctypes.CDLL(None).fork], ids=["python", "unseen"])
+def test_a_forked_child_does_not_hold_the_lock(tmp_path, fork):
     store = Store.create(tmp_path / "s", {})
     reader, writer = os.pipe()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         os.close(writer)
         os.read(reader, 1)  # lives on after its parent has closed the study

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from searchitect.records import PROMOTE, State, Trial
@@ -62,7 +63,8 @@ def full_seconds(trials: list[Trial], full: int) -> tuple[int, float, float]:
     known, epoch, asked, took = {t.number: t for t in trials}, dict[int, float](), 0, 0.0
     for trial in trials:
         measured, fidelity = trial.measurement, trial.proposal.fidelity
-        if trial.source is None and fidelity.kind == "train" and measured is not None and measured.epochs > 0:
+        own = trial.source is None and fidelity.kind == "train" and fidelity.data > 0
+        if own and measured is not None and measured.epochs > 0 and measured.seconds > 0:
             epoch[trial.number] = measured.seconds / measured.epochs / fidelity.data
             took += measured.seconds
     wanted = 0.0
@@ -81,7 +83,7 @@ def _in_full(snapshot: Snapshot) -> str:
     planned = whole(mapping(snapshot.meta.get("fidelities")).get("final_epochs")) or 0
     full = max(longest, planned)
     asked, took, wanted = full_seconds(snapshot.trials, full)
-    if not asked or wanted <= 1.02 * took:
+    if not asked or not math.isfinite(wanted) or wanted <= 1.02 * took:
         return ""
     return (
         f"{plural(asked, 'proposal')} of {plural(full, 'epoch')} on all rows would have taken "

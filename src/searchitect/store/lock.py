@@ -145,6 +145,10 @@ class StudyLock:
         if os.getpid() == self._pid:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, 0)
+                if (
+                    fcntl is not None
+                ):  # closing frees the lock only with the last copy, and a new child has one a moment
+                    fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)
         self._fd = -1
 
