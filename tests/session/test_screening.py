@@ -45,7 +45,7 @@ def test_scores_are_kept_and_never_computed_again(study, monkeypatch):
     with Store.open(study.path) as store:
         scores = Scores(prepared, store, "params")
         monkeypatch.setattr(scores.evaluator, "run", None)
-        assert len(scores.known) > 50, "60 were scored, some of them equal"
+        assert len(scores.known) >= 60
         trial = study.trials[0]
         assert scores([trial.architecture]) == [trial.value("params")]
 

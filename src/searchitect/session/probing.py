@@ -16,7 +16,7 @@ from searchitect.seeds import derive, stream
 from searchitect.session.preparing import Prepared
 from searchitect.session.tasks import failure_line, run_tasks
 from searchitect.space import Architecture
-from searchitect.strategies.base import led_to_limits
+from searchitect.strategies.base import Setting, led_to_limits
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,9 @@ def _some_feasible(prepared: Prepared) -> list[Architecture]:
     drawn = (space.sample(stream(seed, i, "probe")) for i in range(TRIES))
     found = list(islice(filter(prepared.feasible, drawn), SAMPLES))
     if not found:
+        limits = Setting(space, prepared.objectives, seed, feasible=prepared.feasible, excess=prepared.excess)
         sources = [stream(seed, i, "limits") for i in range(LED)]
-        led = [led_to_limits(space, prepared.excess, source, space.sample(source)) for source in sources]
+        led = [led_to_limits(limits, source, space.sample(source)) for source in sources]
         found = [architecture for architecture in led if architecture is not None]
     if not found:
         raise StudyFailedError(

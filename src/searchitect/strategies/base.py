@@ -35,8 +35,8 @@ class Setting(NamedTuple):
     """What a strategy may know: the space, the objectives, the study's seed and the fidelity to propose.
 
     `feasible` says without building whether an architecture can be built and keeps the limits known
-    beforehand (None: all can); proposals must be feasible. `excess` says how far it is from that: 0 where it is
-    feasible, infinity where it cannot be built (None: not known).
+    beforehand (None: all can); proposals must be feasible. `excess` says how far it is from the limits: 0
+    where it keeps them, infinity where it cannot be built (None: not known). What is feasible may be less than that.
     `start` are architectures to propose before all others, in this order (`check_start` has looked at them).
     `score` says without training how promising each is, larger for better, NaN where there is no score (None: nobody
     computes scores). Same architecture, same score, also when a study is replayed.
@@ -129,36 +129,33 @@ def first_feasible(setting: Setting, draw: Callable[[int], Architecture], source
     least = math.inf
     for attempt in range(ATTEMPTS if excess is None else DRAWS):
         architecture = draw(attempt)
-        if excess is None:
-            if feasible(architecture):
-                return architecture
-        elif (far := excess(architecture)) == 0.0:
+        if feasible(architecture):
             return architecture
-        elif nearest is None or far < least:
+        if excess is not None and ((far := excess(architecture)) < least or nearest is None):
             nearest, least = architecture, far
-    if excess is not None and nearest is not None:
-        found = led_to_limits(setting.space, excess, source, nearest)
-        if found is not None:
-            return found
-    raise almost_empty(setting)
+    found = None if nearest is None else led_to_limits(setting, source, nearest)
+    if found is None:
+        raise almost_empty(setting)
+    return found
 
 
-def led_to_limits(
-    space: Space, excess: Callable[[Architecture], float], source: Stream, architecture: Architecture
-) -> Architecture | None:
+def led_to_limits(setting: Setting, source: Stream, architecture: Architecture) -> Architecture | None:
     """What mutations make of an architecture that is not feasible: each stays if it is not farther from the limits.
 
     Where few architectures are feasible, say one in a million, this finds some of them in tens of steps; they are no
-    fair sample. None after 1,000 steps.
+    fair sample. None after 1,000 steps, or where no distances are known.
     """
+    space, feasible, excess = setting.space, setting.feasible, setting.excess
+    if feasible is None or excess is None or not space.decisions:
+        return None
     far = excess(architecture)
-    for _ in range(ATTEMPTS if space.decisions else 0):
-        if far == 0.0:
+    for _ in range(ATTEMPTS):
+        if feasible(architecture):
             return architecture
         changed = space.mutate(architecture, source)
         if (then := excess(changed)) <= far:
             architecture, far = changed, then
-    return architecture if far == 0.0 else None
+    return None
 
 
 def almost_empty(setting: Setting) -> SpaceError:

@@ -83,12 +83,11 @@ def unseen(
         seen.add(architecture)
         return architecture
     led = 0
-    if (excess := setting.excess) is not None and not small:
-        for start in infeasible[:LED]:
-            found = led_to_limits(setting.space, excess, source, start)
-            led += found is not None
-            if found is not None and seen.add(found):
-                return found
+    for start in () if small else infeasible[:LED]:
+        found = led_to_limits(setting, source, start)
+        led += found is not None
+        if found is not None and seen.add(found):
+            return found
     if len(infeasible) == drawn and not led:
         raise almost_empty(setting)
     raise exhausted(setting, "all" if small else f"the last {drawn + led:,} random")
