@@ -134,3 +134,16 @@ def check_limit(time_limit: float | None) -> None:
     """Raise UsageError unless the limit is None or a positive number."""
     if time_limit is not None and not (time_limit > 0 and math.isfinite(time_limit)):
         raise UsageError(f"time_limit={time_limit!r}: must be a positive number of seconds, or None for no limit")
+
+
+def check_counts(**numbers: int | None) -> None:
+    """Raise UsageError unless each is None or a whole number of at least 1."""
+    for name, value in numbers.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise UsageError(f"{name}={value!r}: must be a whole number of at least 1")
+
+
+def check_memory(memory_mb: float | None) -> None:
+    """Raise UsageError for a limit in which no task could begin."""
+    if memory_mb is not None and not memory_mb >= 64:
+        raise UsageError(f"memory_mb={memory_mb!r}: must be at least 64 MB, or None for no limit")

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 import selectors
 import socket
 import sys
-import time
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from searchitect.errors import SearchitectError, UsageError
 from searchitect.executors import system
-from searchitect.executors.base import Event, Executor, Failed, Function, Report, Started, check_limit
+from searchitect.executors.base import Report, Started, check_counts, check_memory
 from searchitect.executors.handle import ServerHandle, send
-from searchitect.executors.shipping import pack_function
+from searchitect.executors.queued import Queued
 from searchitect.executors.slots import Task, Worker, buried
 from searchitect.executors.task import LOG_MB, Outcome
 from searchitect.executors.wire import pack, receive
@@ -29,7 +25,7 @@ from searchitect.executors.worker import Settings
 _TRIES = 3  # starts of a worker or server in a row that may fail
 
 
-class Processes(Executor):
+class Processes(Queued):
     """`workers` processes that keep what they have imported.
 
     `threads` each (default: cores / workers). `memory_mb` limits how much a worker's address space may grow
@@ -53,12 +49,11 @@ class Processes(Executor):
     ) -> None:
         if not hasattr(os, "fork") or not hasattr(socket, "send_fds"):
             raise UsageError("executor 'processes' needs Linux or macOS; use 'serial' (workers=0) here")
-        _check(workers=workers, threads=threads, recycle_after=recycle_after)
-        if memory_mb is not None and not memory_mb >= 64:
-            raise UsageError(f"memory_mb={memory_mb!r}: must be at least 64 MB, or None for no limit")
+        check_counts(workers=workers, threads=threads, recycle_after=recycle_after)
+        check_memory(memory_mb)
         if not devices:
             raise UsageError("devices: name at least one, for example ['cpu'] or ['cuda:0', 'cuda:1']")
-        self.slots = workers
+        super().__init__(workers)
         self._settings = Settings(
             threads=threads or max(1, system.cores() // workers),
             devices=list(devices),
@@ -74,113 +69,40 @@ class Processes(Executor):
         self._server: ServerHandle | None = None
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Worker] = {}
-        self._pending: deque[Task] = deque()
-        self._tasks: dict[int, Task] = {}
-        self._events: list[Event] = []
         self._acknowledged = ""
-        self._paused = False
         self._failed_starts = 0
-        self._closed = False
-        self._pid = os.getpid()
-        self._at_exit = _close_at_exit(self)
 
-    # -- the face --------------------------------------------------------------------------------------
-
-    def start(self, function: Function) -> None:
-        """Take the function, once; the workers get ready in the background."""
-        if self._function is not None:
-            raise UsageError("start: this executor has its function already; make a new one for another")
-        self._function = pack_function(function)
-        self._launch()
-
-    def submit(
-        self, ticket: int, payload: Mapping[str, Any], *, time_limit: float | None = None, attempt: int = 1
-    ) -> None:
-        """Queue one task; it is given to the next idle worker."""
-        if self._function is None or self._closed:
-            raise UsageError("submit: the executor is closed" if self._closed else "submit: call start(function) first")
-        if ticket in self._tasks:
-            raise UsageError(f"submit: ticket {ticket} is still outstanding")
-        check_limit(time_limit)
-        task = Task(ticket, payload, time_limit, attempt)
-        self._tasks[ticket] = task
-        self._pending.append(task)
-        self._dispatch()
-
-    def wait(self, timeout: float | None) -> list[Event]:
-        """At least one event; [] on timeout (None: no limit), and at once when nothing is outstanding."""
-        end = None if timeout is None else time.monotonic() + timeout
-        if not self._closed:
-            self._pump(0.0)
-        while not self._events and self._tasks and not self._closed:
-            left = None if end is None else end - time.monotonic()
-            if left is not None and left <= 0.0:
-                break
-            self._pump(left)
-        events, self._events = self._events, []
-        return events
-
-    def stop(self, ticket: int) -> None:
-        """Ask the task to end at its next step."""
-        task = self._tasks.get(ticket)
-        if task is None or task.stopped:
-            return
-        task.stopped = True
+    def _order(self, kind: str, task: Task) -> None:
         for worker in self._workers.values():
-            if worker.task is task:
-                send(worker.sock, pack(["stop", ticket]))
-
-    def kill(self, ticket: int) -> None:
-        """End the task now; its worker is replaced."""
-        task = self._tasks.get(ticket)
-        if task is None:
-            return
-        if task in self._pending:
-            self._pending.remove(task)
-            self._end(task.failed("killed", "killed on request before it began", retryable=True))
-            return
-        for worker in self._workers.values():
-            if worker.task is task:
+            if worker.task is not task:
+                continue
+            if kind == "stop":
+                send(worker.sock, pack(["stop", task.ticket]))
+            elif self._server is not None:
                 worker.doomed = True
-                if self._server is not None:
-                    self._server.tell("kill", worker.pid)
+                self._server.tell("kill", worker.pid)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """While inside, the workers are stopped (SIGSTOP) and their time limits wait."""
         self._paused = True
-        self._order("pause", "paused")
+        self._tell_all("pause", "paused")
         try:
             yield
         finally:
-            self._order("resume", "resumed")
+            self._tell_all("resume", "resumed")
             self._paused = False
             self._dispatch()
 
-    def close(self, grace: float = 0.0) -> None:
-        """End everything; running tasks are asked to stop and get `grace` seconds."""
-        if self._closed or os.getpid() != self._pid:
-            return
-        atexit.unregister(self._at_exit)
-        try:
-            self._pending.clear()
-            if grace > 0.0:
-                self._wind_down(grace)
-        finally:
-            self._closed = True
-            self._bury_server()
-            self._selector.close()
-            self._tasks.clear()
-
-    def _wind_down(self, grace: float) -> None:
-        end = time.monotonic() + grace
-        running = [w.task for w in self._workers.values() if w.task is not None]
-        for task in running:
-            self.stop(task.ticket)
-        while any(t.ticket in self._tasks for t in running) and time.monotonic() < end:
-            self._pump(max(0.0, end - time.monotonic()))
-
     # -- server and workers ----------------------------------------------------------------------------
+
+    def _begin(self, packed: bytes) -> None:
+        self._function = packed
+        self._launch()
+
+    def _release(self) -> None:
+        self._bury_server()
+        self._selector.close()
 
     def _launch(self) -> None:
         assert self._function is not None
@@ -217,9 +139,9 @@ class Processes(Executor):
                     worker.doomed = True
                     continue
                 worker.task = task
-                self._events.append(Started(task.ticket, worker.slot, worker.pid))
+                self._add(Started(task.ticket, worker.slot, worker.pid))
 
-    def _order(self, message: str, answer: str) -> None:
+    def _tell_all(self, message: str, answer: str) -> None:
         """Tell the server something and wait until it has done it (or is dead, and its workers with it)."""
         server = self._server
         if server is None:
@@ -257,17 +179,12 @@ class Processes(Executor):
         elif worker.task is None or worker.task.ticket != value:
             return
         elif kind == "report":
-            report = Report(value, message[2])
-            if self.listener is None:
-                self._events.append(report)
-            else:
-                self.listener(report)
+            self._add(Report(value, message[2]))
         elif kind == "done":
             last, outcome = message[2], Outcome(*message[3:])
             worker.doomed = worker.doomed or last
             worker.task = None
-            del self._tasks[value]
-            self._events.append(outcome.event(value))
+            self._add(outcome.event(value))
 
     def _hear_server(self) -> None:
         server = self._server
@@ -294,7 +211,7 @@ class Processes(Executor):
         task = self._let_go(worker)
         if task is not None:
             memory = self._settings.memory_mb or system.machine_mb()
-            self._end(buried(task, status, peak_kb * 1024 / 1e6, reason, memory))
+            self._add(buried(task, status, peak_kb * 1024 / 1e6, reason, memory))
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= _TRIES:
@@ -313,17 +230,13 @@ class Processes(Executor):
         task, worker.task = worker.task, None
         return task
 
-    def _end(self, failed: Failed) -> None:
-        self._tasks.pop(failed.ticket, None)
-        self._events.append(failed)
-
     def _on_server_lost(self) -> None:
         """The server died: so did its workers. Their tasks are lost, and a new server is started."""
         lost = [task for task in map(self._let_go, list(self._workers.values())) if task is not None]
         ready = self._server is not None and self._server.ready
         words = self._bury_server()
         for task in lost:
-            self._end(task.failed("killed", "the server of the worker processes died", retryable=True))
+            self._add(task.failed("killed", "the server of the worker processes died", retryable=True))
         self._failed_starts = 0 if ready else self._failed_starts + 1
         if self._failed_starts >= _TRIES:
             self._give_up(f"the server of the worker processes cannot be started\n{words}")
@@ -349,22 +262,3 @@ class Processes(Executor):
     def _give_up(self, why: str) -> None:
         self.close()
         raise SearchitectError(why)
-
-
-def _check(**numbers: int | None) -> None:
-    for name, value in numbers.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise UsageError(f"{name}={value!r}: must be a whole number of at least 1")
-
-
-def _close_at_exit(executor: Processes) -> Callable[[], None]:
-    """Closes the executor when the interpreter ends, without keeping it alive until then."""
-    reference = weakref.ref(executor)
-
-    def close() -> None:
-        still_there = reference()
-        if still_there is not None:
-            still_there.close()
-
-    atexit.register(close)
-    return close

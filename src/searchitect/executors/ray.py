@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import math
-import os
 import queue
 import sys
 import time
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,13 +16,12 @@ from typing import Any
 import numpy as np
 
 from searchitect.errors import SearchitectError, UsageError
-from searchitect.executors.base import Event, Executor, Failed, Finished, Function, Report, check_limit
+from searchitect.executors.base import check_counts, check_memory
+from searchitect.executors.queued import Queued
 from searchitect.executors.ray_cluster import LOCAL, Cluster
 from searchitect.executors.ray_files import Depot
-from searchitect.executors.ray_slots import Heard, Making, Member, Sent, Slot, release, why_lost
-from searchitect.executors.shipping import pack_function
+from searchitect.executors.ray_slots import Heard, Making, Member, Options, Sent, Slot, as_paths, release, why_lost
 from searchitect.executors.slots import Task
-from searchitect.executors.task import LOG_MB
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +32,7 @@ _STANDBY = 1_000_000  # number of the slot that stands by
 _ENDING = 1.5  # seconds that hosts get to end their workers by themselves
 
 
-class RayExecutor(Executor):
+class RayExecutor(Queued):
     """Runs tasks on a Ray cluster.
 
     `address`: "auto" (RAY_ADDRESS, or the cluster of this machine), "HOST:PORT", or "local" for one of our own on this
@@ -68,30 +63,28 @@ class RayExecutor(Executor):
     ) -> None:
         _check(workers, cpus, gpus, hosts, more.get("memory_mb"))
         place = None if folder is None else Path(folder).absolute()
+        threads, device = more.pop("threads", None), more.pop("device", None)
+        options = Options(
+            threads=threads or max(1, int(cpus)), device=device or ("cuda" if gpus else "cpu"),
+            folder=None if place is None else str(place), sys_path=as_paths(sys.path), **more,
+        )  # fmt: skip
         self._cluster = Cluster(address)
         self._per_host, self._hosts, self._wanted = (cpus, gpus), hosts, workers
         try:
-            self.slots = workers or self._cluster.slots(cpus, gpus, hosts)
+            super().__init__(workers or self._cluster.slots(cpus, gpus, hosts))
         except UsageError:
             self._cluster.close()
             raise
         travels = place is not None and not self._is_seen(place, address, shared)
-        self._mirrored = str(place) if travels else None
         self._depot = Depot(place, self._cluster.ray.put) if travels and place is not None else None
-        self._options = _options(cpus, gpus, folder=None if place is None else str(place), mirrored=travels, **more)
+        self._options = options._replace(mirrored=travels)
         self._making: Making | None = None
         self._slots: list[Slot] = []
         self._idle: dict[int, Slot] = {}  # by their numbers
         self._standby: Slot | None = None  # takes the place of a slot that is being made anew
         self._heard: Heard = queue.SimpleQueue()
-        self._pending: deque[Sent] = deque()
-        self._tasks: dict[int, Sent] = {}
-        self._events: list[Event] = []
-        self._paused = self._closed = False
         self._failed_starts = self._losses = 0
         self._looked = self._had_host = time.monotonic()
-        self._pid = os.getpid()
-        self._at_exit = _close_at_exit(self)
 
     def _is_seen(self, place: Path, address: str, shared: Path | str | None) -> bool:
         """Whether all machines see the executor's folder."""
@@ -101,60 +94,16 @@ class RayExecutor(Executor):
 
     # -- the face --------------------------------------------------------------------------------------
 
-    def start(self, function: Function) -> None:
+    def _begin(self, packed: bytes) -> None:
         """Put the function into the object store, once; hosts get ready in the background."""
-        if self._making is not None:
-            raise UsageError("start: this executor has its function already; make a new one for another")
-        packed = pack_function(function)
         stored = self._cluster.ray.put(np.frombuffer(packed, np.uint8))
         self._making = Making(self._cluster.ray, stored, self._options, *self._per_host, self._hosts)
         self._fill_slots()
 
-    def submit(
-        self, ticket: int, payload: Mapping[str, Any], *, time_limit: float | None = None, attempt: int = 1
-    ) -> None:
-        """Queue one task; it is given to the next idle slot."""
-        if self._making is None or self._closed:
-            raise UsageError("submit: the executor is closed" if self._closed else "submit: call start(function) first")
-        if ticket in self._tasks:
-            raise UsageError(f"submit: ticket {ticket} is still outstanding")
-        check_limit(time_limit)
-        sent = Sent(Task(ticket, payload, time_limit, attempt), self._mirrored)
-        self._tasks[ticket] = sent
-        self._pending.append(sent)
-        self._dispatch()
-
-    def wait(self, timeout: float | None) -> list[Event]:
-        """At least one event; [] on timeout (None: no limit), and at once when nothing is outstanding."""
-        end = None if timeout is None else time.monotonic() + timeout
-        if not self._closed:
-            self._pump(0.0)
-        while not self._events and self._tasks and not self._closed:
-            left = None if end is None else end - time.monotonic()
-            if left is not None and left <= 0.0:
-                break
-            self._pump(1.0 if left is None else min(left, 1.0))
-        events, self._events = self._events, []
-        return events
-
-    def stop(self, ticket: int) -> None:
-        """Ask the task to end at its next step."""
-        sent = self._tasks.get(ticket)
-        if sent is not None and not sent.task.stopped:
-            sent.task.stopped = True
-            if sent.slot is not None:
-                sent.slot.order("stop")
-
-    def kill(self, ticket: int) -> None:
-        """End the task now."""
-        sent = self._tasks.get(ticket)
-        if sent is None:
-            return
-        if sent.slot is not None:
-            sent.slot.order("kill")
-        else:
-            self._pending.remove(sent)
-            self._add(sent.task.failed("killed", "killed on request before it began", retryable=True))
+    def _order(self, kind: str, task: Task) -> None:
+        for slot in self._all:
+            if slot.task is task:
+                slot.order(kind)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -175,29 +124,10 @@ class RayExecutor(Executor):
             self._paused = False
             self._dispatch()
 
-    def close(self, grace: float = 0.0) -> None:
-        """End everything; running tasks are asked to stop and get `grace` seconds."""
-        if self._closed or os.getpid() != self._pid:
-            return
-        atexit.unregister(self._at_exit)
-        try:
-            self._pending.clear()
-            if grace > 0.0:
-                self._wind_down(grace)
-        finally:
-            self._closed = True
-            release(self._all, self._heard, _ENDING)
-            self._slots.clear()
-            self._tasks.clear()
-            self._cluster.close()
-
-    def _wind_down(self, grace: float) -> None:
-        end = time.monotonic() + grace
-        running = [slot.task.ticket for slot in self._all if slot.task is not None]
-        for ticket in running:
-            self.stop(ticket)
-        while any(ticket in self._tasks for ticket in running) and time.monotonic() < end:
-            self._pump(max(0.0, min(0.5, end - time.monotonic())))
+    def _release(self) -> None:
+        release(self._all, self._heard, _ENDING)
+        self._slots.clear()
+        self._cluster.close()
 
     # -- slots -----------------------------------------------------------------------------------------
 
@@ -255,15 +185,15 @@ class RayExecutor(Executor):
             return
         while self._pending and self._idle:
             _, slot = self._idle.popitem()
-            slot.give(self._pending.popleft(), self._depot, self._heard)
+            slot.give(Sent(self._pending.popleft(), self._depot), self._depot, self._heard)
         spare, running = self._standby, len(self._tasks) - len(self._pending)
         if self._pending and spare is not None and spare.ready and spare.sent is None and running < self.slots:
-            spare.give(self._pending.popleft(), self._depot, self._heard)
+            spare.give(Sent(self._pending.popleft(), self._depot), self._depot, self._heard)
 
     # -- news ------------------------------------------------------------------------------------------
 
-    def _pump(self, timeout: float) -> None:
-        """Take in whatever has arrived, waiting for it at most so long."""
+    def _pump(self, timeout: float | None) -> None:
+        timeout = 1.0 if timeout is None else min(timeout, 1.0)  # to look around meanwhile
         with suppress(queue.Empty):
             self._hear(*(self._heard.get(timeout=timeout) if timeout > 0 else self._heard.get_nowait()))
             while not self._closed:
@@ -296,17 +226,6 @@ class RayExecutor(Executor):
         if member.working:
             member.listen(self._heard, [])
 
-    def _add(self, event: Event) -> None:
-        if isinstance(event, Report):
-            if self.listener is None:
-                self._events.append(event)
-            else:
-                self.listener(event)
-            return
-        if isinstance(event, (Finished, Failed)):
-            self._tasks.pop(event.ticket, None)
-        self._events.append(event)
-
     def _on_lost(self, slot: Slot, error: BaseException) -> None:
         """A host has died, and with it its slot: its task is lost, and there will be another in its place."""
         why, member = why_lost(error), slot.members[0]
@@ -330,26 +249,9 @@ class RayExecutor(Executor):
             self._slots.remove(slot)
 
 
-def _options(
-    cpus: float, gpus: float, folder: str | None, mirrored: bool, threads: int | None = None,
-    memory_mb: float | None = None, recycle_after: int = 200, log_mb: float = LOG_MB,
-    device: str | None = None, preload: Sequence[str] = ("torch",),
-) -> Any:  # fmt: skip
-    """What hosts are told; the module of hosts needs Ray."""
-    from searchitect.executors.ray_host import Options, as_paths
-
-    return Options(
-        threads or max(1, int(cpus)), memory_mb, recycle_after, folder, mirrored, log_mb,
-        device or ("cuda" if gpus else "cpu"), tuple(preload), as_paths(sys.path),
-    )  # fmt: skip
-
-
 def _check(workers: int | None, cpus: float, gpus: float, hosts: int, memory_mb: float | None) -> None:
-    if memory_mb is not None and not memory_mb >= 64:
-        raise UsageError(f"memory_mb={memory_mb!r}: must be at least 64 MB, or None for no limit")
-    for name, value in (("workers", workers), ("hosts", hosts)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise UsageError(f"{name}={value!r}: must be a whole number of at least 1")
+    check_memory(memory_mb)
+    check_counts(workers=workers, hosts=hosts)
     for name, amount in (("cpus", cpus), ("gpus", gpus)):
         if not (isinstance(amount, (int, float)) and amount >= 0 and math.isfinite(amount)):
             raise UsageError(f"{name}={amount!r}: must be a number of at least 0, such as 1 or 0.5")
@@ -357,16 +259,3 @@ def _check(workers: int | None, cpus: float, gpus: float, hosts: int, memory_mb:
             raise UsageError(f"{name}={amount!r}: Ray shares one, but several must be whole; give {int(amount) + 1}")
     if cpus == 0 and gpus == 0:
         raise UsageError("cpus=0 and gpus=0: a trial must hold some of either, or there would be no end of slots")
-
-
-def _close_at_exit(executor: RayExecutor) -> Callable[[], None]:
-    """Closes the executor when the interpreter ends, without keeping it alive until then."""
-    reference = weakref.ref(executor)
-
-    def close() -> None:
-        still_there = reference()
-        if still_there is not None:
-            still_there.close()
-
-    atexit.register(close)
-    return close

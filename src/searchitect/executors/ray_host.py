@@ -12,11 +12,9 @@ import queue
 import socket
 import sys
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 
@@ -24,26 +22,13 @@ from searchitect.errors import SearchitectError
 from searchitect.executors.base import Event, Failed, Finished, Report, Started
 from searchitect.executors.processes import Processes
 from searchitect.executors.ray_files import Mirror
+from searchitect.executors.ray_slots import Options
 from searchitect.executors.shipping import Packed
 
 TICK = 0.05  # seconds between two looks at orders while a task runs
 PATIENCE = 0.2  # seconds that the news of a beginning may wait for other news
 SHIPPING = 10.0  # seconds between two looks for files that a running task has changed
 GROUPS = {"talk": 1, "orders": 1}  # one thread each: orders come through while `listen` waits
-
-
-class Options(NamedTuple):
-    """What the driver says to all hosts of an executor. `mirrored`: the folder is not seen from here."""
-
-    threads: int
-    memory_mb: float | None
-    recycle_after: int
-    folder: str | None
-    mirrored: bool
-    log_mb: float
-    device: str
-    preload: tuple[str, ...]
-    sys_path: tuple[str, ...]
 
 
 class Host:
@@ -182,8 +167,3 @@ def _free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("", 0))
         return int(sock.getsockname()[1])
-
-
-def as_paths(paths: Iterable[str]) -> tuple[str, ...]:
-    """Absolute import paths of the driver, without those that are no folders here."""
-    return tuple(str(Path(place or ".").absolute()) for place in paths if Path(place or ".").is_dir())

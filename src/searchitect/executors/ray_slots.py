@@ -5,28 +5,29 @@ from __future__ import annotations
 import queue
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from searchitect.errors import SearchitectError
 from searchitect.executors.base import Event, Failed, Finished, Report, Started
 from searchitect.executors.ray_files import Depot, named
 from searchitect.executors.slots import Task
+from searchitect.executors.task import LOG_MB
 
 
 class Sent:
-    """A submitted task. `ending` is how it ends, once that is known; `unwritten` why its files are not here."""
+    """A task that a slot has. `ending` is how it ends, once that is known; `unwritten` why its files are not here."""
 
-    __slots__ = ("ending", "names", "slot", "task", "unwritten")
+    __slots__ = ("ending", "names", "task", "unwritten")
 
-    def __init__(self, task: Task, folder: str | None) -> None:
+    def __init__(self, task: Task, depot: Depot | None) -> None:
         self.task = task
-        self.names = set() if folder is None else named(task.payload, folder)
-        self.slot: Slot | None = None
+        self.names = set() if depot is None else named(task.payload, str(depot.folder))
         self.ending: Event | None = None
         self.unwritten = ""
 
@@ -60,12 +61,31 @@ def _put(heard: Heard, member: Member, done: Future[Any]) -> None:
     heard.put((member, done))
 
 
+class Options(NamedTuple):
+    """What the driver says to all hosts of an executor. `mirrored`: the folder is not seen from there."""
+
+    threads: int
+    device: str
+    folder: str | None
+    sys_path: tuple[str, ...]
+    mirrored: bool = False
+    memory_mb: float | None = None
+    recycle_after: int = 200
+    log_mb: float = LOG_MB
+    preload: Sequence[str] = ("torch",)
+
+
+def as_paths(paths: Iterable[str]) -> tuple[str, ...]:
+    """Absolute import paths of the driver, without those that are no folders here."""
+    return tuple(str(Path(place or ".").absolute()) for place in paths if Path(place or ".").is_dir())
+
+
 class Making(NamedTuple):
     """What a host is made of: Ray, the packed function in its object store, options, and resources of each host."""
 
     ray: Any
     function: Any
-    options: Any
+    options: Options
     cpus: float
     gpus: float
     hosts: int
@@ -112,7 +132,7 @@ class Slot:
         """Let all members begin this task."""
         task, first = sent.task, self.members[0]
         parcels = depot.parcels(sent.names) if depot is not None else []
-        self.sent, sent.slot = sent, self
+        self.sent = sent
         for member in self.members:
             payload: Mapping[str, Any] = task.payload
             if len(self.members) > 1:
