@@ -8,7 +8,7 @@ import report_fakes as fakes
 from report_html import Page
 
 from searchitect.records import Score, Verdict
-from searchitect.report import contest, page, rivals, tables
+from searchitect.report import beside, contest, page, rivals, tables, terminal
 from searchitect.spaces import load_space
 
 CNN = load_space("cnn", size=8)
@@ -173,3 +173,16 @@ def test_tuning_and_teaching_are_asked_for_together():
     first = rivals.content(fakes.snapshot(about(**tuned), TRIALS))[0]
     assert first.heading == "Were tuning and the teacher worth it?"
     assert len(first.sentences) == 3
+
+
+def test_a_winner_that_is_the_baseline_is_compared_with_nothing():
+    made = about(metrics={"loss": dict(about()["verdict"]) | {"metric": "loss"}})
+    apart = fakes.snapshot(made, TRIALS)
+    made["winner"] = made["winner"] | {"architecture": dict(BASELINE.decisions)}
+    kept = fakes.snapshot(made, TRIALS)
+    for snapshot, compared in ((apart, True), (kept, False)):
+        figure = page.content(snapshot)["verdict_figure"]
+        assert ("Difference" in figure) is compared
+        assert ("Baseline" in figure) is compared
+        assert (" against " in dict(beside.facts(snapshot))["Test loss"]) is compared
+        assert ("  baseline " in terminal.render(snapshot)) is compared

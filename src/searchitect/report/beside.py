@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from searchitect.records import State, Verdict
+from searchitect.report import contest
 from searchitect.report.accounts import Costs
 from searchitect.report.plain import (
     finite,
@@ -27,7 +28,8 @@ def facts(snapshot: Snapshot) -> list[Fact]:
     """The other metrics on test data, then the front."""
     found = [(name, read_verdict(body)) for name, body in list(mapping(snapshot.meta.get("metrics")).items())[:MOST]]
     where = "Test " if snapshot.verdict is not None and snapshot.verdict.test_items else ""
-    told = [(f"{where}{line(name, 40)}", _compared(verdict)) for name, verdict in found if verdict is not None]
+    drawn = [(name, contest.shown(snapshot, verdict)) for name, verdict in found]
+    told = [(f"{where}{line(name, 40)}", _compared(verdict)) for name, verdict in drawn if verdict is not None]
     front = mapping(snapshot.meta.get("front"))
     words = line(front.get("sentence") or "", 400) or (
         f"not compared: {line(front['skipped'], 200)}" if front.get("skipped") else ""

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
+from msgspec.structs import replace
 
 from searchitect.errors import SearchitectError
-from searchitect.records import Score, goals
+from searchitect.records import Score, Verdict, goals
 from searchitect.report import cells, figures, svg
 from searchitect.report.grid import Cell, Table
 from searchitect.report.plain import clean, line, mapping, show_metric, show_value
@@ -31,11 +32,24 @@ def baseline_decisions(snapshot: Snapshot) -> Mapping[str, Any]:
     return mapping(mapping(snapshot.meta.get("baseline")).get("decisions"))
 
 
+def is_baseline(snapshot: Snapshot) -> bool:
+    """Whether the winner is the hand-made network of the space."""
+    baseline = baseline_decisions(snapshot)
+    return bool(baseline) and dict(chosen_decisions(snapshot)) == dict(baseline)
+
+
+def shown(snapshot: Snapshot, verdict: Verdict | None) -> Verdict | None:
+    """A verdict as it is shown: a winner that is the baseline is one network, compared with nothing."""
+    if verdict is None or not is_baseline(snapshot):
+        return verdict
+    return replace(verdict, baseline=None, difference=None, low=None, high=None)
+
+
 def content(snapshot: Snapshot) -> dict[str, Any]:
     """Drawings and decisions of both. There is nothing to put beside a winner that is the baseline."""
     winner, baseline = chosen_decisions(snapshot), baseline_decisions(snapshot)
     space = mapping(snapshot.meta.get("space")).get("json")
-    same = bool(baseline) and dict(winner) == dict(baseline)
+    same = is_baseline(snapshot)
     drawing = clean(mapping(snapshot.meta.get("baseline")).get("drawing") or "", 20_000) or _drawn(space, baseline)
     beside = bool(winner) and not same
     return {

@@ -93,12 +93,13 @@ def content(snapshot: Snapshot) -> dict[str, Any]:
     spent = accounts.costs(trials, meta)
     failures = accounts.failures(trials)
     decided = accounts.decision_shares(trials, objectives)
+    shown = contest.shown(snapshot, snapshot.verdict)
     return {
         "name": snapshot.name,
         "created": plain.show_time(meta.get("created")),
         "lead": words.lead(snapshot),
         "verdict": snapshot.verdict,
-        "verdict_figure": figures.verdict_figure(snapshot.verdict) if snapshot.verdict else None,
+        "verdict_figure": figures.verdict_figure(shown) if shown else None,
         "beside": beside.facts(snapshot),
         "rivals": rivals.content(snapshot),
         "test_line": words.test_line(snapshot),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from searchitect.records import Score, Trial, Verdict, candidates, goals, losses
-from searchitect.report import accounts, beside, figures, plain, rivals, savings, tables, why, words
+from searchitect.report import accounts, beside, contest, figures, plain, rivals, savings, tables, why, words
 from searchitect.report.snapshot import Snapshot, read
 
 COLUMNS = 80
@@ -25,7 +25,7 @@ def render(snapshot: Snapshot) -> str:
     told = words.lead(snapshot)
     blocks = [
         [*_wrap(f"{snapshot.name}: {told.headline}"), *(part for s in told.sentences for part in _wrap(s))],
-        _verdict(snapshot.verdict) if snapshot.verdict else [],
+        _verdict(verdict) if (verdict := contest.shown(snapshot, snapshot.verdict)) else [],
         _facts(beside.facts(snapshot)),
         [part for text in rivals.lines(snapshot) for part in _wrap(text)],
         _facts([(label, text) for label, text in words.setup_facts(snapshot) if label in SHOWN]),
