@@ -86,6 +86,24 @@ def test_a_machine_that_is_slower_from_the_start_ends_in_time(factor):
         assert len(asked) == 1, "all networks of a round are trained alike"
 
 
+@pytest.mark.parametrize("when", [25.0, 35.0, 65.0, 75.0])
+def test_one_moment_in_which_the_machine_is_held_up_shortens_nothing(when):
+    """Two trainings take two to three times as long, in the second round of stage A or in stage B; then all is as it
+    was, and there is time enough."""
+    machine = Machine(slower=lambda now: 20.0 if when <= now < when + 1.0 else 1.0)
+    paces = all_played(machine, 120.0)
+    assert machine.now == 90.0 + 19.0
+    assert ({epochs for *_, epochs, _ in machine.run}, paces.notes) == ({10}, [])
+
+
+def test_what_most_of_the_latest_trainings_show_is_believed():
+    """The second round is three times as slow: the third is shorter before it has begun."""
+    machine = Machine(slower=lambda now: 1.0 if now < 20.0 else 3.0)
+    played(machine, batch(), end=110.0, expected=1.0)
+    assert {epochs for seed, _, epochs, _ in machine.run if seed == 2} == {5}
+    assert machine.now == 110.0
+
+
 @pytest.mark.parametrize("when", [5.0, 20.0, 35.0])
 def test_a_machine_that_becomes_slower_on_the_way_ends_in_time(when):
     machine = Machine(slower=lambda now: 1.0 if now < when else 2.5)

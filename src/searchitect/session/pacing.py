@@ -2,14 +2,17 @@
 
 Trainings come in rounds: all networks with one seed, then all with the next. Within a round all have the same share of
 their epochs, or they could not be compared; so it is decided when the first training of a round is about to begin, by
-what the trainings before it took. The last help is a time limit for each training, so that nothing runs far beyond the
-end: it is met only where a round turns out slower than all that came before. Pure arithmetic on a clock that is given.
+what the trainings before it took. A moment in which the machine is held up changes nothing: it is slower when most of
+the latest trainings were, more of them than can run at one time. The last help is a time limit for each training, so
+that nothing runs far beyond the end: it is met only where a round turns out slower than all that came before. Pure
+arithmetic on a clock that is given.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
 
 import msgspec
 
@@ -26,8 +29,8 @@ class Pace:
 
     after: seconds that what comes behind them takes at the planned speed; it is shortened by the same share.
     slack: seconds after `end` when every training has to stop. expected: seconds of an epoch, until one was measured.
-    `took` has the seconds of an epoch of each network, the last time; `shortened` the epochs of each round that got
-    fewer than planned; `cut` counts trainings that met their limit.
+    `took` has the seconds of an epoch of each network, the last time, `fastest` the least so far; `shortened` the
+    epochs of each round that got fewer than planned; `cut` counts trainings that met their limit.
     """
 
     def __init__(
@@ -41,10 +44,14 @@ class Pace:
         self._share: dict[int, float] = {}  # of the planned epochs, by the seed of the round
         self._running: dict[int, tuple[float, int, float]] = {}  # since when, for how many epochs of which part of rows
         self.took: dict[Hashable, float] = {}
+        self.fastest: dict[Hashable, float] = {}
+        self._latest: deque[float] = deque(maxlen=2 * workers + 1)  # how many times longer they took than the fastest
 
-    def knows(self, took: Mapping[Hashable, float]) -> None:
-        """What an epoch of these networks took before."""
-        self.took.update(took)
+    def goes_on_from(self, before: Pace, times: float) -> None:
+        """What was learned from an earlier batch; an epoch over the rows of this one takes `times` as long."""
+        self.took = {network: seconds * times for network, seconds in before.took.items()}
+        self.fastest = {network: seconds * times for network, seconds in before.fastest.items()}
+        self._latest.extend(before._latest)
 
     def begin(self, i: int) -> Task:
         """The task as it is to be run now."""
@@ -66,7 +73,10 @@ class Pace:
         begun, epochs, data = self._running.pop(i)
         if isinstance(outcome, Outcome):
             if outcome.epochs:
-                self.took[_network(self.tasks[i])] = (self.clock() - begun) / (outcome.epochs * data)
+                network, each = _network(self.tasks[i]), (self.clock() - begun) / (outcome.epochs * data)
+                self.took[network] = each
+                self.fastest[network] = least = min(each, self.fastest.get(network, each))
+                self._latest.append(each / least if least > 0 else 1.0)
             self.cut += outcome.stopped and outcome.epochs < epochs
 
     def _length(self, task: Task) -> tuple[int, float]:
@@ -90,16 +100,20 @@ class Pace:
 
     def _slower(self) -> float:
         """How many times longer an epoch takes than expected; never less than once."""
-        if not self.took or self.expected <= 0:
-            return 1.0
-        return max(1.0, statistics.fmean(self.took.values()) / self.expected)
+        return max(1.0, self._usual() / self.expected) if self.expected > 0 else 1.0
 
     def _each(self, task: Task) -> float:
         """Seconds of an epoch of this network, or of the others as far as they are known."""
-        own = self.took.get(_network(task))
-        if own is not None:
-            return own
-        return statistics.fmean(self.took.values()) if self.took else self.expected
+        network = _network(task)
+        return self._now(network) if network in self.took else self._usual()
+
+    def _usual(self) -> float:
+        return statistics.fmean(map(self._now, self.took)) if self.took else self.expected
+
+    def _now(self, network: Hashable) -> float:
+        """As the last time, unless only that one was held up: most of the latest trainings have to be as slow."""
+        held_up = statistics.median(self._latest) if self._latest else 1.0
+        return min(self.took[network], self.fastest[network] * held_up)
 
 
 def _network(task: Task) -> Hashable:
@@ -121,7 +135,7 @@ class Paces:
         self.plan, self.left, self.workers, self.clock = plan, left, workers, clock
         self.more_rows, self.slack, self.tuning = more_rows, slack, tuning
         self.notes: list[str] = []
-        self._learned: dict[Hashable, float] = {}  # seconds of an epoch on training rows
+        self._stage_a: Pace | None = None
         self._began = False
 
     def of(self, tasks: Sequence[Task]) -> Pace | None:
@@ -146,13 +160,14 @@ class Paces:
         expected = coming[at] * more * self.workers / max(epochs, 1)
         end = self.clock() + left
         pace = Pace(tasks, end, self.workers, self.clock, slack=self.slack, expected=expected, after=after)
-        pace.knows({network: each * rows for network, each in self._learned.items()})
+        if self._stage_a is not None:
+            pace.goes_on_from(self._stage_a, rows)
         return pace
 
     def told(self, pace: Pace) -> None:
         """Learn from a batch that has ended."""
         if pace.tasks[0].rows == "train":
-            self._learned = dict(pace.took)
+            self._stage_a = pace
         stage = "stage A" if pace.tasks[0].rows == "train" else "the final trainings"
         if pace.shortened:
             counts = ", ".join(f"{n:.1g}" if n < 1 else f"{n:.0f}" for n in pace.shortened)
