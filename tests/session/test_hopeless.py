@@ -2,15 +2,17 @@
 
 import math
 
+import msgspec
 import pytest
 import torch.nn as nn
 
-from searchitect import Space, Study, lazy, one_of, search
+from searchitect import Space, Study, lazy, one_of, resume, search
 from searchitect.errors import UsageError
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial, objective
 from searchitect.seeds import stream
 from searchitect.session.hopeless import PLACES, Hopeless
 from searchitect.space import Architecture
+from searchitect.store import Store
 from searchitect.strategies.extrapolation import extrapolated
 
 L = lazy(nn)
@@ -131,6 +133,30 @@ def test_a_study_ends_hopeless_trainings_and_counts_what_that_saves(tmp_path):
     whole = search(space(), trials=30, path=str(tmp_path / "whole"), **options)
     assert whole.best.architecture == study.best.architecture
     assert not any(t.state is State.PRUNED for t in whole.trials)
+
+
+def test_a_training_that_goes_on_from_a_checkpoint_is_not_taken_for_one_that_begins():
+    watcher = told(Hopeless(LOSS, (), 0.8), [curve(j, quality=0.1) for j in range(19)])
+    bad = reports(curve(50, quality=0.9))
+    running = msgspec.structs.replace(trial(50, [1.0], state=State.RUNNING), attempts=1)
+    again = msgspec.structs.replace(running, attempts=2)
+    assert watcher(running, bad[:8]) is not None
+    assert watcher(again, bad[:8]) is not None, "from the first epoch on"
+    assert watcher(again, bad[3:11]) is None
+
+
+def test_what_was_noted_twice_or_was_done_nevertheless_is_not_counted(tmp_path):
+    """A session that was killed after it had asked a training to end; the training is begun again."""
+    options = {"evaluate": evaluate, "sample": (2,), "objectives": "max score", "executor": "serial", "workers": 1,
+               "threads": 1, "finalize": False, "strategy": "random", "epochs": 20, "prune": 0.7}  # fmt: skip
+    study = search(space(), trials=30, path=str(tmp_path / "run"), **options)
+    before, done = study.meta["pruned"], next(t for t in study.trials if t.state is State.DONE)
+    with Store.open(tmp_path / "run", write=True) as store:
+        notes = [note.body for note in store.notes("pruned")]
+        for body in (notes[0], {**notes[0], "trial": done.number}):
+            store.note("pruned", body)
+    after = resume(tmp_path / "run", trials=30, evaluate=evaluate).meta["pruned"]
+    assert after == before | {"saved_seconds": pytest.approx(before["saved_seconds"])}
 
 
 @pytest.mark.parametrize(

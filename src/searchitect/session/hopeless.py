@@ -19,7 +19,8 @@ class Hopeless:
     floor((1 - confidence)(n + 1)), smallest first, is added. If curves are exchangeable, a training that ends better
     than that has a probability of 1 - confidence at most (split conformal prediction: Vovk et al. 2005; Lei et al.
     2018, section 2.2). So nothing is ended before about 1 / (1 - confidence) trainings of this length have finished.
-    The probability is for one look; a training is looked at after each epoch from the fourth on.
+    The probability is for one look; a training is looked at after each epoch from the fourth on, but not one that goes
+    on from a checkpoint after an interruption: its first epochs are not among its reports.
 
     goal: the only one. A fold over what is told; whether a training is ended depends on when results come.
     """
@@ -62,6 +63,8 @@ class Hopeless:
         fidelity = trial.proposal.fidelity
         if fidelity.horizon or fidelity.data != 1.0 or trial.proposal.inherits or trial.proposal.origin == "enqueued":
             return None
+        if trial.attempts > 1 and reports and reports[0].get("step", 0.0) > 1:
+            return None  # goes on from a checkpoint
         curve = self._losses(reports)
         if len(self.best) < PLACES or not LEAST <= len(curve) < fidelity.epochs:
             return None

@@ -86,7 +86,7 @@ class Session:
         self.replanned = 0.0
         aims, share = self.prepared.objectives, self.settings.prune
         self.hopeless = None if share is None else Hopeless(goals(aims)[0], [o for o in aims if o.is_limit], share)
-        self.ended: dict[int, float] = {}  # trials that were ended by their curves: seconds that this saved
+        self.ended: set[int] = set()  # trials that were asked to end by their curves, in this session
         self.gauge = Gauge(self.prepared, self.store, self.observer.message)
         name = str(self.store.meta["strategy"]["name"])
         self.method = name if shares_weights(name) else None
@@ -140,7 +140,7 @@ class Session:
                 self.note_seconds(search=self.elapsed)
                 self.store.set_meta(stopped=stopped)
                 judged(loop.ledger.strategy, self.store)
-                self._note_savers()
+                self._note_savers(loop.ledger.trials)
                 if interrupts() or not self.settings.finalize or loop.ledger.incumbent is None:
                     leave_best_so_far(self, loop)
                 else:
@@ -151,11 +151,14 @@ class Session:
         finally:
             self.note_seconds()
 
-    def _note_savers(self) -> None:
-        """What was learned of memory, and what was saved by ending trainings, for the report."""
-        ended = self.store.notes("pruned") if self.hopeless is not None else []
+    def _note_savers(self, trials: Mapping[int, Trial]) -> None:
+        """What was learned of memory, and what was saved by ending trainings, for the report. One that was asked to end
+        may have been done, or begun again by a later session: the last note of those that did end counts."""
+        notes = self.store.notes("pruned") if self.hopeless is not None else []
+        saving = {int(note.body["trial"]): float(note.body["saved_seconds"]) for note in notes}
+        ended = {number: s for number, s in saving.items() if trials[number].state is State.PRUNED}
         if ended:
-            saved = sum(note.body["saved_seconds"] for note in ended)
+            saved = sum(ended.values())
             facts = {"trials": len(ended), "saved_seconds": saved, "confidence": self.settings.prune}
             self.store.set_meta(pruned=facts)
         capacity = self.prepared.capacity
@@ -266,12 +269,12 @@ class Session:
         if bound is None or self.hopeless is None or trial.number in self.ended:
             return bound is not None
         done, epochs = len(reports), trial.proposal.fidelity.epochs
-        self.ended[trial.number] = seconds / done * (epochs - done)
+        self.ended.add(trial.number)
         sign = 1 if self.hopeless.goal.direction == "min" else -1
         self.store.note("pruned", {
             "trial": trial.number, "epochs": done, "of": epochs, "likely_best": sign * bound,
             "fifth_best": sign * self.hopeless.best[-1], "confidence": self.hopeless.confidence,
-            "saved_seconds": self.ended[trial.number],
+            "saved_seconds": seconds / done * (epochs - done),
         })  # fmt: skip
         return True
 
