@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import queue
@@ -133,8 +134,10 @@ class RayExecutor(Queued):
 
     def _fill_slots(self) -> None:
         """As many slots as there should be; those that wait for machines which are gone are given up."""
+        taken = {slot.number for slot in self._slots}
+        free = (number for number in itertools.count() if number not in taken)
         while len(self._slots) < self.slots:
-            self._hire(len(self._slots))
+            self._slots.append(self._made(next(free)))
         while len(self._slots) > self.slots and not self._slots[-1].ready:
             release([self._slots.pop()], self._heard, 0.0)
 
@@ -142,11 +145,9 @@ class RayExecutor(Queued):
     def _all(self) -> list[Slot]:
         return self._slots if self._standby is None else [*self._slots, self._standby]
 
-    def _hire(self, number: int) -> None:
-        assert self._making is not None
-        self._slots[number : number + 1] = [self._made(number, self._making)]
-
-    def _made(self, number: int, making: Making) -> Slot:
+    def _made(self, number: int, making: Making | None = None) -> Slot:
+        making = making or self._making
+        assert making is not None
         slot = Slot(number, making)
         for member in slot.members:
             member.listen(self._heard, [])
@@ -243,8 +244,8 @@ class RayExecutor(Queued):
         self._losses += slot.ready
         if slot is self._standby:
             self._hire_standby()
-        elif slot.number < self.slots:
-            self._hire(slot.number)
+        elif len(self._slots) <= self.slots:
+            self._slots[self._slots.index(slot)] = self._made(slot.number)
         else:
             self._slots.remove(slot)
 

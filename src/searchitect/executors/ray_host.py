@@ -91,7 +91,8 @@ class Host:
             self._executor.stop(ticket)
         early, self._early = self._early, set()
         for order in early:
-            self._obey(*order)
+            if order[1:] == self._task:  # others are for tasks that had ended when they came
+                self._obey(*order)
 
     def _news(self) -> list[list[Any]]:
         """Wait for something worth saying."""
@@ -156,7 +157,6 @@ def _facts() -> dict[str, Any]:
     """Who we are, for the driver to compare."""
     return {
         "searchitect": version("searchitect"),
-        "python": sys.version.partition(" ")[0],
         "address": ray.util.get_node_ip_address(),  # type: ignore[no-untyped-call]
         "port": _free_port(),
     }

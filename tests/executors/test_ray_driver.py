@@ -1,0 +1,180 @@
+"""The driver of the Ray executor without Ray: which slots it makes, gives tasks to, and makes anew."""
+
+from concurrent.futures import Future
+from importlib.metadata import version
+from types import SimpleNamespace
+
+import pytest
+
+from searchitect.errors import SearchitectError
+from searchitect.executors import Failed, Finished, Started
+from searchitect.executors import ray as driver
+from searchitect.executors.ray import RayExecutor
+from searchitect.executors.ray_slots import Slot
+
+READY = ["ready", {"searchitect": version("searchitect"), "address": "here", "port": 1}]
+
+
+class Actor:
+    """A host whose news are written by the test."""
+
+    def __init__(self):
+        self.calls, self.orders = [], []
+        self.listen = SimpleNamespace(remote=self._listen)
+        self.end = SimpleNamespace(remote=lambda: SimpleNamespace(future=Future))
+        self.order = SimpleNamespace(remote=lambda kind, *task: self.orders.append((kind, *task)))
+
+    def _listen(self, tasks):
+        self.calls.append((tasks, Future()))
+        return SimpleNamespace(future=lambda: self.calls[-1][1])
+
+    def says(self, *news):
+        self.calls[-1][1].set_result([list(word) for word in news])
+
+    def dies(self):
+        self.calls[-1][1].set_exception(RuntimeError("it is dead because its node has died. Node Id: 1"))
+
+
+class Machines:
+    """A cluster with room for `room` slots."""
+
+    def __init__(self, address):
+        self.ray = SimpleNamespace(put=lambda data: "stored", kill=lambda actor: None)
+        self.room, self.alone, self.closed = 3, True, False
+
+    def slots(self, cpus, gpus, hosts):
+        return self.room
+
+    def capacity(self, cpus, gpus):
+        return self.room
+
+    def close(self):
+        self.closed = True
+
+
+def task(payload, context):
+    return {}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """An executor with three hosts that are not ready yet, and all actors in the order in which they were made."""
+    actors = []
+
+    def hire(slot, making):
+        new = [Actor() for _ in range(making.hosts)]
+        actors.extend(new)
+        return new
+
+    monkeypatch.setattr(driver, "Cluster", Machines)
+    monkeypatch.setattr(Slot, "_hire", hire)
+    monkeypatch.setattr(driver, "_LOOK", 0.0)
+    monkeypatch.setattr(driver, "_ENDING", 0.0)
+    with RayExecutor("local") as executor:
+        executor.start(task)
+        yield executor, actors
+
+
+def ready(executor, actors):
+    """All hosts are ready and heard."""
+    for actor in actors:
+        if not actor.calls[-1][1].done():
+            actor.says(READY)
+    executor.wait(0.0)
+
+
+def test_machines_come_and_go(made):
+    executor, actors = made
+    ready(executor, actors)
+    for ticket in range(3):
+        executor.submit(ticket, {})
+    executor._cluster.room = 1
+    executor.wait(0.0)
+    assert (executor.slots, len(executor._slots)) == (1, 3), "those that work are not ended"
+    actors[1].dies()
+    (lost,) = executor.wait(1.0)
+    assert (lost.cause, lost.retryable) == ("killed", True)
+    assert lost.message == "its host on here was lost: its node has died"
+    assert len(actors) == 3, "there is no room for another in its place"
+    executor._cluster.room = 4
+    executor.wait(0.0)
+    assert sorted(slot.number for slot in executor._slots) == [0, 1, 2, 3], "no two have one number"
+    executor._cluster.room = 2
+    executor.wait(0.0)
+    assert [slot.ready for slot in executor._slots] == [True, True], "those that wait for machines are given up"
+
+
+def test_another_host_is_made_in_the_place_of_a_lost_one_and_one_stands_by(made):
+    executor, actors = made
+    ready(executor, actors)
+    executor.submit(0, {})
+    next(actor for actor in actors if actor.calls[-1][0]).dies()
+    (lost,) = executor.wait(1.0)
+    assert isinstance(lost, Failed)
+    assert (len(executor._slots), len(actors)) == (3, 4)
+    ready(executor, actors)
+    assert executor._standby is not None
+    ready(executor, actors)
+    for ticket in range(4):
+        executor.submit(ticket, {})
+    assert executor._standby.sent is None, "it works only while a slot is made anew"
+
+
+def test_hosts_that_never_get_ready_end_the_search(made):
+    executor, actors = made
+    for _ in range(8):
+        next(actor for actor in actors if not actor.calls[-1][1].done()).dies()
+        executor.wait(0.0)
+    actors[-1].dies()
+    with pytest.raises(SearchitectError, match="hosts ended 9 times before they were ready: its node has died"):
+        executor.wait(0.0)
+    assert executor._cluster.closed
+
+
+def test_orders_go_to_the_host_that_has_the_task(made):
+    executor, actors = made
+    ready(executor, actors)
+    for ticket in range(4):
+        executor.submit(ticket, {})
+    executor.stop(1)
+    executor.stop(1)
+    executor.kill(2)
+    executor.stop(3)
+    executor.kill(3)
+    (ended,) = executor.wait(0.0)
+    assert (ended.ticket, ended.message) == (3, "killed on request before it began")
+    holders = {actor.calls[-1][0][0][0]: actor for actor in actors}
+    assert {ticket: actor.orders for ticket, actor in holders.items()} == {
+        0: [], 1: [("stop", 1, 1)], 2: [("kill", 2, 1)],
+    }  # fmt: skip
+    holders[0].says(["started", 0, 77], ["finished", 0, {"x": 1}, 5])
+    began, done = executor.wait(1.0)
+    assert isinstance(began, Started)
+    assert done == Finished(0, {"x": 1})
+
+
+def test_another_version_of_the_package_is_refused(made):
+    executor, actors = made
+    actors[0].says(["ready", READY[1] | {"searchitect": "0.0.1", "address": "far"}])
+    with pytest.raises(SearchitectError, match=r"the machine far has searchitect 0\.0\.1 .* install the same version"):
+        executor.wait(0.0)
+    assert executor._cluster.closed
+
+
+def test_the_end_waits_for_running_tasks_alone(made):
+    executor, actors = made
+    ready(executor, actors)
+    for ticket in range(4):
+        executor.submit(ticket, {})
+    for actor in actors:
+        ticket = actor.calls[-1][0][0][0]
+        actor.says(["finished", ticket, {}, 5])
+    executor.close(grace=5.0)
+    assert sorted(event.ticket for event in executor.wait(0.0)) == [0, 1, 2]
+    assert all(("stop", n, 1) in actor.orders for n, actor in zip((2, 1, 0), actors, strict=True))
+
+
+def test_an_unknown_option_is_refused_before_a_cluster_is_started(monkeypatch):
+    monkeypatch.setattr(driver, "Cluster", lambda address: pytest.fail("started"))
+    with pytest.raises(TypeError, match="cpu_count"):
+        RayExecutor("local", cpu_count=3)
