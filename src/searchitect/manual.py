@@ -146,9 +146,21 @@ class Manual:
         return self._loop.ledger.enqueue(architecture, self._fidelity)
 
     def record(self, architecture: Architecture, **metrics: float) -> Trial:
-        """A result that is known from elsewhere, such as a former study: stored, and the strategy is told."""
-        proposal = Proposal(self._loop.ledger.space.validate(architecture), self._fidelity, origin="enqueued")
-        return self._loop.ledger.record(proposal, Measurement({name: float(v) for name, v in metrics.items()}))
+        """A result that is known from elsewhere, such as a former study: stored, and the strategy is told. One that was
+        recorded already, as when a script runs again, is returned as it stands. Raises UsageError for a result without
+        one of the objectives."""
+        ledger = self._loop.ledger
+        numbers = {name: float(value) for name, value in metrics.items()}
+        missing = [aim.metric for aim in ledger.objectives if aim.metric not in numbers]
+        if missing:
+            has = ", ".join(numbers) or "nothing"
+            raise UsageError(f"record: the objective {missing[0]!r} is missing, {has} was given; give all by name")
+        for trial in ledger.trials.values():
+            measured = trial.measurement
+            if measured is not None and measured.metrics == numbers and trial.architecture == architecture:
+                return trial
+        proposal = Proposal(ledger.space.validate(architecture), self._fidelity, origin="enqueued")
+        return ledger.record(proposal, Measurement(numbers))
 
     # -- what was found ------------------------------------------------------------------------------
 

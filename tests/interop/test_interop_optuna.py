@@ -54,8 +54,17 @@ def test_trials_are_those_of_the_study(folder):
         theirs._validate()
 
 
+def test_a_failure_without_words_is_no_obstacle(tmp_path):
+    with Manual(SPACE, "max score", tmp_path / "s") as study:
+        study.tell_failed(study.ask(), "")
+    (trial,) = as_optuna(tmp_path / "s").trials
+    assert trial.user_attrs["failure"] == "user code: "
+
+
 def test_it_is_read_only_and_live(folder):
     seen = as_optuna(folder)
+    seen.trials[0].user_attrs.clear()
+    assert seen.trials[0].user_attrs, "what is changed in a look is not in the next one"
     before = len(seen.trials)
     for write in (lambda: seen.ask(), lambda: seen.set_user_attr("a", 1), lambda: seen.optimize(lambda _: 0.0, 1)):
         with pytest.raises(UsageError, match="read-only"):
@@ -114,7 +123,13 @@ def test_what_optuna_found_comes_over(tmp_path):
         for architecture, (score,) in found:
             study.record(architecture, score=score)
         assert study.best.value("score") == theirs.best_value
+        with pytest.raises(UsageError, match="the objective 'score' is missing, loss was given"):
+            study.record(found[0][0], loss=1.0)
         assert study.ask().number == 5
+    with Manual(SPACE, "max score", tmp_path / "s", strategy="regularized-evolution") as again:
+        numbers = [again.record(architecture, score=score).number for architecture, (score,) in found]
+        assert numbers == [0, 1, 2, 3, 4], "a script that runs again records nothing twice"
+        assert again.record(found[0][0], score=100.0).number == 6, "another result is another trial"
     theirs.add_trial(
         optuna.create_trial(
             params={"size": 3}, distributions={"size": optuna.distributions.IntDistribution(1, 5)}, value=1.0

@@ -11,6 +11,7 @@ fidelity than those of finished ones.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Container, Sequence
 from datetime import datetime
@@ -131,7 +132,8 @@ class StudyStorage(BaseStorage):
             top = max((thoroughness(t.proposal.fidelity) for t in trials if t.state is State.DONE), default=None)
             made = [frozen(t, space, aims, study_id * EACH + t.number, top) for t in trials]
             self._known[study_id] = version, made
-        return [t for t in self._known[study_id][1] if states is None or t.state in states]
+        found = [t for t in self._known[study_id][1] if states is None or t.state in states]
+        return copy.deepcopy(found) if deepcopy else found
 
     # -- writing -------------------------------------------------------------------------------------
 
@@ -220,7 +222,8 @@ def _attributes(trial: Trial) -> dict[str, Any]:
     if trial.source is not None:
         found["reused_from"] = trial.source
     if trial.failure is not None:
-        found["failure"] = f"{trial.failure.cause}: {trial.failure.message.splitlines()[0][:200]}"
+        first = next(iter(trial.failure.message.splitlines()), "")
+        found["failure"] = f"{trial.failure.cause}: {first[:200]}"
     return found
 
 
