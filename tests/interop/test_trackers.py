@@ -103,6 +103,8 @@ def test_what_a_chart_cannot_show_is_left_out():
     failed = a_trial(measurement=None, state=State.FAILED, failure=Failure(Cause.USER_CODE, "no\nmore"))
     assert trackers.outcome(failed) == {}
     assert trackers.about(failed)["failure"] == "user code: no"
+    silent = a_trial(measurement=None, state=State.FAILED, failure=Failure(Cause.KILLED, ""))
+    assert trackers.about(silent)["failure"] == "killed: "
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
+
 from searchitect.errors import UsageError
 
 try:
@@ -35,7 +37,10 @@ def with_accelerate(train: Callable[[Any, Any, Accelerator], Any] | None = None,
 
     def evaluate(model: Any, trial: Any) -> Any:
         AcceleratorState._reset_state(reset_partial_state=True)
-        accelerator = Accelerator(cpu=str(trial.device) == "cpu", project_dir=trial.folder, **options)
+        device = torch.device(trial.device)
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)  # an Accelerator takes the current one
+        accelerator = Accelerator(cpu=device.type == "cpu", project_dir=trial.folder, **options)
         try:
             return train(model, trial, accelerator)
         finally:

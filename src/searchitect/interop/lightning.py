@@ -80,7 +80,8 @@ def usual_options(trial: Any) -> dict[str, Any]:
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     return dict.fromkeys(quiet, False) | {
         "max_epochs": trial.epochs, "accelerator": {"cuda": "gpu"}.get(kind, kind),
-        "devices": [int(number)] if number else 1, "default_root_dir": trial.folder, "num_sanity_val_steps": 0,
+        "devices": [int(number)] if number and kind != "cpu" else 1,
+        "default_root_dir": trial.folder, "num_sanity_val_steps": 0,
     }  # fmt: skip
 
 

@@ -56,7 +56,8 @@ def about(trial: Trial) -> dict[str, str]:
     if trial.source is not None:
         found["reused_from"] = str(trial.source)
     if trial.failure is not None:
-        found["failure"] = f"{trial.failure.cause}: {trial.failure.message.splitlines()[0][:200]}"
+        first = next(iter(trial.failure.message.splitlines()), "")
+        found["failure"] = f"{trial.failure.cause}: {first[:200]}"
     return found
 
 
