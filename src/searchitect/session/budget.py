@@ -71,16 +71,15 @@ def final_seconds(
 
 
 def choose(
-    budget: float, spent: float, candidate: float, baseline: float, full: int, workers: int, seeds: int,
+    left: float, candidate: float, baseline: float, full: int, workers: int, seeds: int,
     epochs: int | None = None, trials: int = TRIALS, more: More = NOTHING_MORE,
 ) -> Fidelities:  # fmt: skip
-    """Split a budget (seconds), of which `spent` are gone already.
+    """Split what is left of a budget (seconds).
 
     candidate, baseline: measured seconds of one epoch of a typical network of the space, and of the baseline.
     full: epochs of a full training. epochs: what the user asked for in the search, or None.
     trials: how many full trainings the search should be able to afford (with a control, in its half of the time).
     """
-    left = budget - spent
     cost = final_seconds(candidate, baseline, 1, workers, seeds=seeds, more=more) - REPORT_SECONDS
     final = min(full, int(FINAL_SHARE * left / max(cost, 1e-9)))
     final = max(final, 1 if epochs is None else min(epochs, full))

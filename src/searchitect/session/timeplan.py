@@ -55,7 +55,7 @@ def shared_out(
     tuning = tuning_seconds(prepared, total, candidate, baseline)
     settings = prepared.settings
     found = budget.choose(
-        total - tuning, spent, candidate, baseline, prepared.full_epochs, prepared.workers, final_seeds(settings),
+        total - tuning - spent, candidate, baseline, prepared.full_epochs, prepared.workers, final_seeds(settings),
         None if strategy is None else settings.epochs, full_trials(strategy), more_finals(settings),
     )  # fmt: skip
     return msgspec.structs.replace(found, reserve=found.reserve + tuning)
