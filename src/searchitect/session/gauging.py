@@ -165,7 +165,7 @@ class Gauge:
                 break
             self.tell(f"measuring network {len(values) + 1} on the device, for {metric}")
             model = build(costs.space, architecture, costs.shape, outputs=costs.outputs)
-            values.append(self.gauged(metric, model).value)
+            values.append(self.gauged(metric, model)[0].value)
             counted.append(predictor.counted(architecture))
         return fitted(counted, values)
 
@@ -177,23 +177,19 @@ class Gauge:
             self._meter = EnergyMeter(self.prepared.device)
         return self._meter
 
-    def gauged(self, metric: str, *models: nn.Module) -> Any:
-        """One network, or a list of several in turns, measured as a whole. The caller sees to it that nothing else
-        runs here."""
+    def gauged(self, metric: str, *models: nn.Module) -> list[Gauged]:
+        """Networks, in turns, each measured as a whole. The caller sees to it that nothing else runs here."""
         prepared, costs = self.prepared, self.prepared.costs
         assert costs is not None
-        found: list[Gauged]
         if self._elsewhere(metric):
-            found = [self._by_file(model) for model in models]
-        elif metric == "energy_mj":
-            found = [_exactly(self.meter().mj(model, costs.shape)) for model in models]
-        else:
-            timings = measured(
-                [model.to(prepared.device) for model in models], costs.shape, device=prepared.device,
-                seconds=PER_NETWORK, threads=prepared.threads,
-            )  # fmt: skip
-            found = [Gauged(t.ms, t.low, t.high) for t in timings]
-        return found[0] if len(found) == 1 else found
+            return [self._by_file(model) for model in models]
+        models = tuple(model.to(prepared.device) for model in models)
+        if metric == "energy_mj":
+            return [_exactly(self.meter().mj(model, costs.shape)) for model in models]
+        timings = measured(
+            models, costs.shape, device=prepared.device, seconds=PER_NETWORK, threads=prepared.threads
+        )  # fmt: skip
+        return [Gauged(t.ms, t.low, t.high) for t in timings]
 
     def _by_file(self, model: nn.Module) -> Gauged:
         costs, measure = self.prepared.costs, self.prepared.measure
@@ -261,7 +257,7 @@ class Gauge:
         if known is not None:
             return known.value
         if "latency_ms" in self.metrics:
-            return float(self.gauged("latency_ms", model).value)
+            return self.gauged("latency_ms", model)[0].value
         prepared = self.prepared
         (found,) = measured([model], shape, seconds=PER_NETWORK, threads=prepared.threads)
         return found.ms
@@ -275,7 +271,7 @@ class Gauge:
                 continue
             models = [build(costs.space, t.architecture, costs.shape, outputs=costs.outputs) for t in fresh]
             found = self.gauged(limit.metric, *models)
-            for trial, one in zip(fresh, found if len(fresh) > 1 else [found], strict=True):
+            for trial, one in zip(fresh, found, strict=True):
                 self.known[trial.number, limit.metric] = one
                 self.store.note("gauged", {
                     "trial": trial.number, "metric": limit.metric, "told": trial.value(limit.metric), **one._asdict()
