@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,6 +52,8 @@ FINALISTS = budget.FINALISTS
 SLACK = 0.02  # of the budget, that the last trainings may take beyond their end
 MOST_RECIPES = 60  # for each network, where a share of the budget is given
 
+Run = Callable[[list[Task]], list[Outcome | Failed]]
+
 
 def finalize(
     session: Session, executor: Executor, loop: Loop, fidelities: budget.Fidelities, interrupts: Interrupts
@@ -67,13 +68,12 @@ def finalize(
     folder = session.checkpoints / "final"
     folder.mkdir(exist_ok=True)
     progress = _Watcher(session, loop)
-    if isinstance(session.prepared.evaluator, TrainEvaluator):
-        context = _trained_context(session, executor, interrupts, folder, progress)
-    else:
-        context = _function_context(session, executor, interrupts, folder, progress)
     paces = _paces(session, plan)
-    if paces is not None:
-        context = replace(context, run=_runner(session, executor, interrupts, progress, paces))
+    run = _runner(session, executor, interrupts, progress, paces)
+    if isinstance(session.prepared.evaluator, TrainEvaluator):
+        context = _trained_context(session, run, interrupts, folder, progress)
+    else:
+        context = _function_context(session, run, interrupts, folder, progress)
     result = run_stages(context, plan)
     if paces is not None and paces.notes and result.runs.get("winner"):
         result.epochs = result.runs["winner"][0].epochs
@@ -249,8 +249,8 @@ class _Watcher:
 
 
 def _runner(
-    session: Session, executor: Executor, interrupts: Interrupts, watcher: _Watcher, paces: Paces | None = None
-) -> Any:
+    session: Session, executor: Executor, interrupts: Interrupts, watcher: _Watcher, paces: Paces | None
+) -> Run:
     def run(tasks: list[Task]) -> list[Outcome | Failed]:
         pace = None if paces is None else paces.of(tasks)
         found = run_tasks(
@@ -300,7 +300,7 @@ def _same(session: Session, a: Architecture, b: Architecture) -> bool:
 
 
 def _trained_context(
-    session: Session, executor: Executor, interrupts: Interrupts, folder: Path, watcher: _Watcher
+    session: Session, run: Run, interrupts: Interrupts, folder: Path, watcher: _Watcher
 ) -> FinalContext:
     """Our own training: winner and baseline meet on the test rows."""
     prepared = session.prepared
@@ -342,7 +342,7 @@ def _trained_context(
         return score(metric.metric, torch.from_numpy(outputs), torch.from_numpy(targets), raw.task)
 
     return FinalContext(
-        session.settings.seed, metric.metric, metric.direction, folder, _runner(session, executor, interrupts, watcher),
+        session.settings.seed, metric.metric, metric.direction, folder, run,
         load, predict_test, lambda: y.numpy(), number, session.store.note, item_values(metric.metric, raw.task),
         _baseline(session), watcher, interrupts, time.monotonic, len(session.store.notes("test_read")),
         partial(_is_baseline, session), left=partial(_left, session),
@@ -356,7 +356,7 @@ def _trained_context(
 
 
 def _function_context(
-    session: Session, executor: Executor, interrupts: Interrupts, folder: Path, watcher: _Watcher
+    session: Session, run: Run, interrupts: Interrupts, folder: Path, watcher: _Watcher
 ) -> FinalContext:
     """The user's own function measures: winner and baseline meet on seeds that nobody chose by."""
     aims = goals(session.prepared.objectives)
@@ -366,7 +366,7 @@ def _function_context(
         raise AssertionError("the data are the function's: there is no test part to read")
 
     return FinalContext(
-        session.settings.seed, goal.metric, goal.direction, folder, _runner(session, executor, interrupts, watcher),
+        session.settings.seed, goal.metric, goal.direction, folder, run,
         no_test, no_test, no_test, no_test, session.store.note, baseline=_baseline(session), progress=watcher,
         should_stop=interrupts, clock=time.monotonic, is_baseline=partial(_is_baseline, session),
         left=partial(_left, session), own_data=True,

@@ -92,7 +92,7 @@ def evaluator_of(prepared: Prepared, name: str, options: dict[str, Any]) -> Inhe
 
 
 class Passes:
-    """The supernet's part of one session. `run` returns why the search ended."""
+    """The supernet's part of one session. `search` returns why the search ended."""
 
     def __init__(self, session: Session, executor: Executor, interrupts: Interrupts, method: str) -> None:
         self.session, self.executor, self.interrupts, self.method = session, executor, interrupts, method
