@@ -5,7 +5,7 @@ import math
 import pytest
 
 from searchitect.errors import SpaceError
-from searchitect.records import Fidelity, objectives
+from searchitect.records import Fidelity, Measurement, State, Trial, objectives
 from searchitect.seeds import stream
 from searchitect.space import Layer, Space, one_of
 from searchitect.strategies import STRATEGIES, Setting, make_strategy
@@ -45,6 +45,19 @@ def test_new_ones_are_found_again_and_again():
     found = [unseen(tight, seen, stream(1, i, "test")) for i in range(30)]
     assert len(set(found)) == 30
     assert all(weight(a) <= 45 for a in found)
+
+
+@pytest.mark.parametrize("name", ["gaussian-process", "bananas", "nas-bowl"])
+def test_models_learn_where_only_mutations_find_what_keeps_them(name):
+    strategy, found = make_strategy(name, setting(45), {"initial" if name[0] == "g" else "startup": 4}), []
+    for number in range(8):
+        (proposal,) = strategy.ask(1)
+        found.append(proposal)
+        values = {"score": -float(weight(proposal.architecture))}
+        strategy.tell(Trial(number, proposal, State.DONE, measurement=Measurement(values)))
+    assert {p.origin for p in found[4:]} == {"model"}
+    assert all(weight(p.architecture) <= 45 for p in found)
+    assert len({p.architecture for p in found}) == 8
 
 
 def test_what_nothing_keeps_is_still_said():

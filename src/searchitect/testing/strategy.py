@@ -215,6 +215,26 @@ class StrategyContract:
         _, trials = self.drive(self.make(setting), setting, self.rounds, workers=2)
         assert all(fits(t.proposal.architecture) for t in trials)
 
+    def test_limits_that_hardly_any_draw_keeps_are_kept_and_replayed(self) -> None:
+        """Three blocks that drop at most twice: one draw in 650, found by the distance to the limits."""
+
+        def excess(architecture: Architecture) -> float:
+            chosen = architecture.decisions
+            drops = list(chosen.values()).count("drop")
+            often = sum(name.endswith("times") and float(value or 0) > 2 for name, value in chosen.items())
+            return float(3 - drops + often)
+
+        setting = self.setting(feasible=lambda a: excess(a) == 0.0, excess=excess)
+        strategy, replayed = self.make(setting), self.make(setting)
+        events, trials = self.drive(strategy, setting, self.rounds // 3, workers=2)
+        assert all(excess(t.proposal.architecture) == 0.0 for t in trials)
+        for kind, number in events:
+            if kind == "told":
+                replayed.tell(trials[number])
+            else:
+                assert replayed.ask(1) == [trials[number].proposal]
+        assert strategy.ask(2) == replayed.ask(1) + replayed.ask(1)
+
     def test_an_empty_space_is_an_error_not_a_hang(self) -> None:
         assert "almost empty" in self.refusal(self.make(self.setting(feasible=lambda _: False)))
 
