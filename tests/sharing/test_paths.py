@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from searchitect.errors import UsageError
 from searchitect.policies.base import Sample
 from searchitect.seeds import stream
+from searchitect.sharing import Start, SupernetSearch
 from searchitect.sharing.enas import Enas
 from searchitect.sharing.fairnas import FairNas
 from searchitect.sharing.method import Batch
@@ -19,6 +20,7 @@ from searchitect.sharing.penalty import CostTable, Penalty, Place
 from searchitect.sharing.spos import Spos
 from searchitect.sharing.uniform import best_drawn, fair_paths, uniform_shares
 from searchitect.space import Space, one_of
+from searchitect.training import Recipe, TrainData
 
 
 @pytest.mark.parametrize("draw", range(20))
@@ -92,6 +94,17 @@ def test_a_step_of_ones_own_cannot_be_taught():
     setup.step = lambda network, x, y: F.cross_entropy(network(x), y)
     with pytest.raises(UsageError, match="hides the outputs"):
         Spos(setup, sandwich=1, distil=True)
+
+
+def test_a_loss_of_ones_own_cannot_be_taught():
+    """Or all but the largest path would learn another loss than the one that was asked for."""
+    rows = batch((3, 4, 4), 12, dtype=torch.float32)
+    data = TrainData(rows.x, rows.y, rows.x, rows.y, "classification", 3)
+    options = {"sandwich": 1, "distil": True}
+    given = (cell_space(), (3, 4, 4), 3, 0, 1, Recipe(batch_size=6), options)
+    with pytest.raises(UsageError, match="False with loss="):
+        SupernetSearch("spos", Start(*given, loss=F.multi_margin_loss), data)
+    assert SupernetSearch("spos", Start(*given), data).epoch(1).losses["train"] > 0
 
 
 def test_a_fair_step_is_the_mean_gradient_of_its_paths():

@@ -43,7 +43,8 @@ class Setup:
     seed:      for the start of the architecture's own parameters.
     steps:     of the whole search, for temperatures that follow its progress.
     step:      of a network (a path or a mixture, as a function of x), x and y, a scalar; None for the loss alone.
-    each:      of outputs and targets, what `loss` is the mean of, (B,): for rows that count differently.
+    each:      of outputs and targets, what `loss` is the mean of, (B,): for rows that count differently and for
+               teachers; None where the loss is the user's own.
     share:     of a batch that goes through in parts, so that the gradients of the parts add up to that of the batch.
     """
 

@@ -86,7 +86,7 @@ class SupernetSearch:
         if self.loop.penalty is not None:
             penalty = Penalty(cost_table(self.net, self.loop.penalty), self.loop.penalty_weight)
         steps = self.steps * start.epochs
-        each = partial(row_losses, data.task, start.recipe)
+        each = None if own.given() else partial(row_losses, data.task, start.recipe)
         self.setup = Setup(self.net, self.loss, self.optimizer, penalty, start.seed, steps, own.step, each)
         try:
             self.method: Method = cls(self.setup, **(usual_rate(cls, self.setup.steps) | options))

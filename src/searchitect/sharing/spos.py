@@ -39,6 +39,7 @@ class Spos(Method):
         need("sandwich", sandwich, sandwich >= 0, "0 or more: how many paths between the largest and the smallest")
         need("distil", distil, not distil or sandwich > 0, "False without a sandwich: give sandwich=2 or so")
         need("distil", distil, not distil or setup.step is None, "False with step=, which hides the outputs")
+        need("distil", distil, not distil or setup.each is not None, "False with loss=: a teacher's answers need ours")
         self.setup, self.drawn, self.sandwich, self.distil = setup, drawn, sandwich, distil
 
     def weights_step(self, batch: Batch, draw: int, progress: float) -> Tensor:
