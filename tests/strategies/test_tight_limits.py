@@ -66,6 +66,20 @@ def test_what_nothing_keeps_is_still_said():
             make_strategy(name, setting(19)).ask(1)  # twenty widths of at least 1
 
 
+def test_a_small_space_whose_few_feasible_ones_were_all_proposed_is_exhausted():
+    """Five of 1,296 keep the limit: not empty, though random draws find nothing else than what breaks it."""
+    edges = tuple(Layer("toy.A", {"w": one_of(*range(1, 7))}) for _ in range(4))
+    space = Space(Layer("toy.Net", {"edges": edges}))
+    some = Setting(space, objectives("max score"), 0, feasible=lambda a: weight(a) <= 5)
+    strategy = make_strategy("random", some, {"replacement": False})
+    assert len({p.architecture for p in strategy.ask(5)}) == 5
+    with pytest.raises(SpaceError, match="exhausted: all"):
+        strategy.ask(1)
+    none = make_strategy("random", some._replace(feasible=lambda a: weight(a) < 4), {"replacement": False})
+    with pytest.raises(SpaceError, match="almost empty"):
+        none.ask(1)
+
+
 def test_a_step_is_never_farther_from_the_limits(monkeypatch):
     changed = []
     mutate = Space.mutate

@@ -31,6 +31,7 @@ class Seen:
         self._exact = by == "identical"
         self.names: set[object] = set()
         self._left: list[tuple[object, Architecture]] | None = None  # of a small space, once it has been listed
+        self.empty = False  # whether that list had nothing in it
 
     def __contains__(self, architecture: Architecture) -> bool:
         return self.name(architecture) in self.names
@@ -56,6 +57,7 @@ class Seen:
         if self._left is None:
             every = setting.space.enumerate()
             self._left = [(self.name(a), a) for a in every if setting.feasible is None or setting.feasible(a)]
+            self.empty = not self._left
         self._left = [(name, a) for name, a in self._left if name not in self.names]
         return [a for _, a in self._left]
 
@@ -88,7 +90,7 @@ def unseen(
         led += found is not None
         if found is not None and seen.add(found):
             return found
-    if len(infeasible) == drawn and not led:
+    if seen.empty if small else len(infeasible) == drawn and not led:
         raise almost_empty(setting)
     raise exhausted(setting, "all" if small else f"the last {drawn + led:,} random")
 
