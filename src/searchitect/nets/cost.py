@@ -102,7 +102,7 @@ class Costs:
         What cannot be known without running the user's failing code counts as feasible: the trial will
         then fail with its true cause.
         """
-        return self.space.allows(architecture) and self.excess(architecture, objectives) == 0.0
+        return self.space.allows(architecture) and self._beyond(architecture, objectives) == 0.0
 
     def excess(self, architecture: Architecture, objectives: Iterable[Limit] = ()) -> float:
         """How far an architecture is from being `feasible`: 0 where it is, infinity where it does not fit together.
@@ -110,14 +110,18 @@ class Costs:
         Else the sum over the limits of what is beyond each, as a share of it, and 1 for each function that says no.
         """
         refused = sum(not one.allows(architecture) for one in self.space.limits if not one.metric)
+        return refused + self._beyond(architecture, objectives)
+
+    def _beyond(self, architecture: Architecture, objectives: Iterable[Limit]) -> float:
+        """`excess` by numbers alone."""
         try:
             known = self.numbers(architecture)
         except BuildError:
             return math.inf
         except TrialError:
-            return float(refused)
+            return 0.0
         limits = (*self.space.cost_limits, *objectives)
-        return refused + sum(o.excess(known[o.metric]) for o in limits if o.metric in known)
+        return sum(o.excess(known[o.metric]) for o in limits if o.metric in known)
 
     def numbers(self, architecture: Architecture) -> dict[str, float]:
         """Everything that is known beforehand, by the names of metrics."""
