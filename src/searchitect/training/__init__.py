@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from searchitect.training.data import RawData, limited, load
-    from searchitect.training.loop import FitResult, fit
+    from searchitect.training.loop import fit
     from searchitect.training.meters import as_number, check_metrics, parameters, predict, score
     from searchitect.training.preprocess import Preprocess
     from searchitect.training.recipe import Recipe, recipe_for
+    from searchitect.training.run import FitResult
     from searchitect.training.split import Splits, part
     from searchitect.training.table import Table
     from searchitect.training.tensors import TrainData, prepare
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 _PLACES = {
     "table": ("Table",),
     "data": ("RawData", "limited", "load"),
-    "loop": ("FitResult", "fit"),
+    "loop": ("fit",),
     "meters": ("as_number", "check_metrics", "parameters", "predict", "score"),
     "preprocess": ("Preprocess",),
     "recipe": ("Recipe", "recipe_for"),
+    "run": ("FitResult",),
     "split": ("Splits", "part"),
     "tensors": ("TrainData", "prepare"),
 }

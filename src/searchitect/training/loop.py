@@ -6,18 +6,15 @@ saved generator and equals one that was never interrupted, bit for bit (with the
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from operator import gt
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -27,76 +24,19 @@ from searchitect.torchseeds import seeded_torch
 from searchitect.training import checkpoint as disk
 from searchitect.training import losses
 from searchitect.training.average import Average
-from searchitect.training.distributed import ALONE, Group, Team, joined
+from searchitect.training.distributed import Group, joined
 from searchitect.training.every_place import EveryPlace
 from searchitect.training.layout import lay_out, may_be_last
 from searchitect.training.meters import DEFAULT, check_metrics, predict, score
 from searchitect.training.own import Own
 from searchitect.training.recipe import Recipe, make_optimizer, rate
 from searchitect.training.regular import Places, Regular
+from searchitect.training.run import FitResult, Run, resume, save
 from searchitect.training.tensors import TrainData, batch_count, batches, pieces
-
-log = logging.getLogger(__name__)
 
 _LOOK = 16  # steps between two looks at the loss: each look waits for the device
 _POLL = 0.5  # seconds between two questions whether to stop
 NOWHERE, USUAL = Places(), Own()
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """`curve` has one mapping an epoch: epoch (from 1), train_loss, lr, and the metrics on the evaluation part.
-
-    `metrics` are those of the weights that the model has now, `spent` the seconds of training and scoring for each
-    entry, over all sessions, `stopped` whether a deadline or `should_stop` ended it before its last epoch (the early
-    stop of its own recipe does not count), `resumed` how many epochs were in the checkpoint.
-    """
-
-    curve: tuple[dict[str, float], ...]
-    metrics: dict[str, float]
-    spent: tuple[float, ...]
-    epochs: int
-    stopped: bool = False
-    notes: tuple[str, ...] = ()
-    resumed: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of the whole training."""
-        return sum(self.spent)
-
-
-@dataclass
-class _Run:
-    """What does not change during one call of `fit`, and the counters that do."""
-
-    model: nn.Module
-    data: TrainData
-    recipe: Recipe
-    optimizer: torch.optim.Optimizer
-    epochs: int
-    horizon: int
-    seed: int
-    metrics: tuple[str, ...]
-    device: torch.device
-    deadline: float
-    should_stop: Callable[[], bool]
-    augmentations: tuple[str, ...]
-    image_layout: bool  # channels_last
-    regular: Regular
-    own: Own
-    average: Average
-    every: EveryPlace
-    curve: list[dict[str, float]] = field(default_factory=list)
-    spent: list[float] = field(default_factory=list)
-    best_loss: float = math.inf
-    best_epoch: int = 0
-    best: dict[str, Tensor] = field(default_factory=dict)
-    polled: float = 0.0
-    notes: list[str] = field(default_factory=list)
-    team: Team = ALONE
-    forward: Any = None  # the model, as its team calls it
-    rows: int | None = None  # of a batch in the network at a time
 
 
 def fit(
@@ -140,7 +80,7 @@ def fit(
     run = _begin(model, data, recipe, (epochs, horizon or epochs), seed, torch.device(device), metrics, (places, own))
     run.deadline, run.rows = math.inf if deadline is None else deadline, rows
     run.should_stop = should_stop or (lambda: False)
-    if checkpoint is not None and _resume(run, checkpoint) and report is not None:
+    if checkpoint is not None and resume(run, checkpoint) and report is not None:
         report(len(run.curve), dict(run.curve[-1]))
     resumed = len(run.curve)
     with joined(group, run.device) as run.team:
@@ -161,7 +101,7 @@ def fit(
 def _begin(
     model: nn.Module, data: TrainData, recipe: Recipe, length: tuple[int, int], seed: int, device: torch.device,
     metrics: Sequence[str] | None, more: tuple[Places, Own],
-) -> _Run:  # fmt: skip
+) -> Run:  # fmt: skip
     epochs, horizon = length
     if epochs < 1:
         raise UsageError(f"epochs={epochs}: at least one is needed")
@@ -182,7 +122,7 @@ def _begin(
         lay_out(model, last=True)
     regular = Regular(model, more[0], recipe.drop_path, recipe.auxiliary)
     regular.prepare(data.x[:2], data.outputs, derive(seed, "auxiliary"))
-    return _Run(
+    return Run(
         model, data, recipe, make_optimizer(regular.whole, recipe), epochs, horizon, seed, names, device, math.inf,
         lambda: False, recipe.augmentations(data.sample, horizon), last, regular, more[1].checked(),
         Average(model, recipe.average, recipe.average_decay), EveryPlace(model, data.kind == "stream"),
@@ -190,7 +130,7 @@ def _begin(
 
 
 def _train(
-    run: _Run, report: Callable[[int, dict[str, float]], None] | None, checkpoint: Path | None, save_every: int
+    run: Run, report: Callable[[int, dict[str, float]], None] | None, checkpoint: Path | None, save_every: int
 ) -> bool:
     """All epochs that are left. Whether they were cut short, by other than the recipe."""
     spent = 0.0
@@ -214,7 +154,7 @@ def _train(
         last = epoch == run.epochs
         due = share == 1.0 and save_every and (last or epoch % save_every == 0)
         if checkpoint is not None and due and run.team.rank == 0:
-            _save(run, checkpoint)
+            save(run, checkpoint)
         if report is not None:
             report(epoch, dict(entry))
         if share < 1.0:
@@ -226,7 +166,7 @@ def _train(
     return False
 
 
-def _average(run: _Run, epoch: int) -> None:
+def _average(run: Run, epoch: int) -> None:
     """What an epoch adds to the mean of the weights; after the last one of the schedule the mean takes their place."""
     run.average.epoch(epoch, run.horizon)
     if epoch == run.horizon:
@@ -234,7 +174,7 @@ def _average(run: _Run, epoch: int) -> None:
         run.average.finish(x, min(run.recipe.batch_size, run.rows or run.recipe.batch_size))
 
 
-def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
+def _epoch(run: Run, epoch: int) -> tuple[float, float]:
     """One pass over the training rows: (mean loss, share of the steps done)."""
     recipe, n = run.recipe, len(run.data.x)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(derive(run.seed, "order", epoch)))
@@ -243,11 +183,7 @@ def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
     total, seen, sound = torch.zeros((), device=run.device), 0, math.nan
     run.model.train()
     noise = seeded_torch(derive(run.seed, "noise", epoch, *run.team.marks))  # dropout and whatever the model draws
-    with (
-        noise,
-        run.regular.epoch((epoch - 1) / run.horizon),
-        run.every.epoch(),
-    ):  # dropout and whatever else the model draws
+    with noise, run.regular.epoch((epoch - 1) / run.horizon), run.every.epoch():
         for step, rows in enumerate(batches(n, recipe.batch_size, order.to(run.device))):
             if run.team.agree(partial(_must_stop, run), now=step % _LOOK == 0):
                 return float(run.team.sum(total)) / max(1, seen), step / steps
@@ -263,14 +199,14 @@ def _epoch(run: _Run, epoch: int) -> tuple[float, float]:
     return sound, 1.0
 
 
-def _batch(run: _Run, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+def _batch(run: Run, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Augmented rows, their targets, a teacher's answers and their weights, these two where there are any."""
     data = run.data
     q, weights = (None if part is None else part[rows] for part in (data.soft, data.weights))
     return *losses.augmented(run.augmentations, data.x[rows], data.y[rows], q, data.outputs, generator), weights
 
 
-def _step(run: _Run, x: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None) -> Tensor:
+def _step(run: Run, x: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None) -> Tensor:
     x, y, q, weights, part = run.team.share(x, y, q, weights)
     run.optimizer.zero_grad(set_to_none=True)
     loss = torch.zeros((), device=run.device)
@@ -284,7 +220,7 @@ def _step(run: _Run, x: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | N
     return loss
 
 
-def _backward(run: _Run, x: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None, part: float) -> Tensor:
+def _backward(run: Run, x: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None, part: float) -> Tensor:
     """Add the gradients of some rows, which are this part of the batch; the part of its loss."""
     if run.image_layout:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -301,7 +237,7 @@ def _backward(run: _Run, x: Tensor, y: Tensor, q: Tensor | None, weights: Tensor
     return loss.detach().float() * part
 
 
-def _loss(run: _Run, outputs: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None) -> Tensor:
+def _loss(run: Run, outputs: Tensor, y: Tensor, q: Tensor | None, weights: Tensor | None) -> Tensor:
     """The loss of a batch; q (B, outputs) are a teacher's answers, `weights` (B,) how much each row counts."""
     if run.own.loss is not None:
         return run.own.loss(outputs, y)
@@ -315,7 +251,7 @@ def _loss(run: _Run, outputs: Tensor, y: Tensor, q: Tensor | None, weights: Tens
     return (1 - data.soft_weight) * loss + data.soft_weight * taught
 
 
-def _precision(run: _Run) -> AbstractContextManager[Any]:
+def _precision(run: Run) -> AbstractContextManager[Any]:
     """bfloat16 where a CUDA device has it (it needs no loss scaling); full precision elsewhere."""
     wanted = run.recipe.mixed_precision == "auto" and run.device.type == "cuda"
     if wanted and torch.cuda.is_bf16_supported():
@@ -334,7 +270,7 @@ def _check_outputs(outputs: Any, rows: int, data: TrainData) -> None:
     raise BuildError(f"the network gives {got} for {rows} rows; expected {wide}: {meaning}")
 
 
-def _not_finite(run: _Run, value: float, epoch: int, step: int, steps: int, sound: float) -> str:
+def _not_finite(run: Run, value: float, epoch: int, step: int, steps: int, sound: float) -> str:
     if math.isfinite(sound):
         past = f"the last finite mean was {sound:.4g} in this epoch"
     elif run.curve:
@@ -344,7 +280,7 @@ def _not_finite(run: _Run, value: float, epoch: int, step: int, steps: int, soun
     return f"the loss became {value} in epoch {epoch} of {run.epochs}, by step {step + 1} of {steps}; {past}"
 
 
-def _must_stop(run: _Run) -> bool:
+def _must_stop(run: Run) -> bool:
     now = time.monotonic()
     if now >= run.deadline:
         return True
@@ -354,7 +290,7 @@ def _must_stop(run: _Run) -> bool:
     return not first and run.should_stop()
 
 
-def _evaluate(run: _Run) -> dict[str, float]:
+def _evaluate(run: Run) -> dict[str, float]:
     """All metrics on the evaluation part, in the user's units; "loss" stays in standardised ones."""
     data = run.data
     if data.x_eval is None or data.y_eval is None:
@@ -369,14 +305,14 @@ def _evaluate(run: _Run) -> dict[str, float]:
     return {m: score(m, *((outputs, y) if m == "loss" else real), data.task) for m in names}
 
 
-def _keep_best(run: _Run, entry: dict[str, float], epoch: int) -> None:
+def _keep_best(run: Run, entry: dict[str, float], epoch: int) -> None:
     """Remember the best epoch when stopping early is on."""
     if run.recipe.early_stop is not None and run.data.x_eval is not None and entry["loss"] < run.best_loss:
         run.best_loss, run.best_epoch = entry["loss"], epoch
         run.best = {n: t.detach().clone() for n, t in run.model.state_dict().items() if isinstance(t, Tensor)}
 
 
-def _out_of_patience(run: _Run) -> bool:
+def _out_of_patience(run: Run) -> bool:
     return run.recipe.early_stop is not None and len(run.curve) - run.best_epoch >= run.recipe.early_stop
 
 
@@ -384,42 +320,3 @@ def _check_weights(model: nn.Module) -> None:
     for name, tensor in model.state_dict().items():
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise NotFiniteError(f"the weights of {name!r} are not finite at the end of training though the loss is")
-
-
-def _identity(run: _Run) -> dict[str, Any]:
-    """What must be the same for a checkpoint to be continued. The number of epochs may grow up to the horizon."""
-    recipe = msgspec.json.encode(run.recipe).decode()
-    return {"seed": run.seed, "recipe": recipe, "rows": len(run.data.x), "weights": disk.shapes(run.regular.whole),
-            "metrics": list(run.metrics), "horizon": run.horizon}  # fmt: skip
-
-
-def _save(run: _Run, path: Path) -> None:
-    counters = {"format": 2, "identity": _identity(run), "curve": run.curve, "spent": run.spent,
-                "best_loss": None if math.isinf(run.best_loss) else run.best_loss,
-                "best_epoch": run.best_epoch, "averaged": run.average.count}  # fmt: skip
-    tensors = disk.pack(run.regular.whole, run.optimizer) | {f"best.{n}": t for n, t in run.best.items()}
-    tensors |= run.average.tensors()
-    try:
-        disk.write(path, tensors, counters)
-    except OSError as error:
-        log.warning("checkpoint %s was not written: %s; training goes on", path, error)
-        note = f"a checkpoint was not written: {error}"
-        if note not in run.notes:
-            run.notes.append(note)
-
-
-def _resume(run: _Run, path: Path) -> bool:
-    found = disk.read(path)
-    if found is None:
-        return False
-    tensors, counters = found
-    if counters.get("format") != 2 or counters["identity"] != _identity(run):
-        log.warning("checkpoint %s is of another training (recipe, horizon, seed, rows or weights); not used", path)
-        run.notes.append("a checkpoint of another training was not used")
-        return False
-    disk.unpack(tensors, run.regular.whole, run.optimizer)
-    run.curve, run.spent = counters["curve"], counters["spent"]
-    run.best_loss, run.best_epoch = counters["best_loss"] or math.inf, counters["best_epoch"]
-    run.average.restore(tensors, counters.get("averaged", 0))
-    run.best = {n.removeprefix("best."): t for n, t in tensors.items() if n.startswith("best.")}
-    return True
