@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from searchitect import OUTPUTS, Space, lazy, one_of, search
+from searchitect import OUTPUTS, Space, lazy, one_of, resume, search
 from searchitect.errors import out_of_memory
 from searchitect.evaluators import TrainEvaluator
 from searchitect.evaluators.base import Task
@@ -16,6 +16,9 @@ from searchitect.evaluators.memory import fewer, room_mb, rows_at_a_time
 from searchitect.nets import Costs
 from searchitect.seeds import stream
 from searchitect.session.capacity import Capacity
+from searchitect.session.preparing import Given
+from searchitect.session.preparing import prepare as prepare_study
+from searchitect.settings import Settings
 from searchitect.testing.evaluator import Recorder
 from searchitect.training import Recipe, fit, load
 from searchitect.training.tensors import pieces, prepare
@@ -164,6 +167,47 @@ def test_the_threshold_is_where_the_fewest_are_on_the_wrong_side():
     lucky.told(40, False)
     assert not lucky.allows(40)
     assert lucky.allows(39)
+    even = Capacity()
+    for mb, fits in [(10, False), (20, True), (30, False)]:
+        even.told(mb, fits)
+    assert even.threshold == 30, "one is on the wrong side of either: the highest"
+
+
+def test_a_study_learns_what_does_not_fit_and_knows_it_when_it_goes_on(tmp_path):
+    """Networks of 40 channels or more fail. What follows from that is the same when the events are played again."""
+    widths = list(range(1, 81))
+    one = Space(L.Sequential(L.LazyConv2d(one_of(*widths, name="width"), 3), L.Flatten(), L.LazyLinear(2)))
+
+    def evaluate(model, trial):
+        if model[0].out_channels >= 40:
+            raise MemoryError
+        return 0.5
+
+    given = {"evaluate": evaluate, "sample": (1, 8, 8), "objectives": "max score", "strategy": "random",
+             "executor": "serial", "workers": 1, "threads": 1, "finalize": False}  # fmt: skip
+    whole = search(one, trials=24, path=str(tmp_path / "whole"), **given)
+    search(one, trials=12, path=str(tmp_path / "parts"), **given)
+    parts = resume(tmp_path / "parts", trials=24, evaluate=evaluate)
+    wide = [next(iter(trial.architecture.decisions.values())) for trial in whole.trials]
+    assert [next(iter(trial.architecture.decisions.values())) for trial in parts.trials] == wide
+    least = 81
+    for trial, width in zip(whole.trials, wide, strict=True):
+        assert width < least, "as much or more did not fit before"
+        if trial.state.value == "failed":
+            assert trial.failure.cause == "out of memory"
+            least = min(least, width)
+    assert least < 81
+    assert whole.meta["memory"]["failed"] == sum(trial.state.value == "failed" for trial in whole.trials) < 12
+
+
+def test_networks_that_do_not_fit_are_led_to_smaller_ones():
+    one = Space(L.Sequential(L.LazyConv2d(one_of(4, 64, name="width"), 3), L.Flatten(), L.LazyLinear(2)))
+    prepared = prepare_study(Settings(objectives=["max score"]), Given(one, evaluate=lambda *_: 0.0, sample=(1, 8, 8)))
+    small, wide = (one.architecture({one.decisions[0].name: width}) for width in (4, 64))
+    assert (prepared.excess(small), prepared.excess(wide)) == (0.0, 0.0)
+    prepared.capacity.told(prepared.least_mb(wide), fits=False)
+    assert (prepared.excess(small), prepared.excess(wide)) == (0.0, 1.0)
+    assert (prepared.feasible(small), prepared.feasible(wide)) == (True, False)
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
 """What a budget buys, before it is spent."""
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 from torch import nn
 
@@ -11,6 +14,7 @@ from searchitect.session.budget import FINAL_SHARE, REPORT_SECONDS
 from searchitect.session.forecasting import buys
 from searchitect.session.preparing import Given, prepare
 from searchitect.session.probing import typical_architectures
+from searchitect.session.timeplan import tuning_seconds
 from searchitect.space import OUTPUTS, Space, lazy, one_of
 
 
@@ -38,6 +42,16 @@ def test_what_is_asked_for_beside_the_search_costs_trials(prepared):
     plain, tuned = (buys(p, "random", 600.0, 5.0, 1.0, 1.0) for p in (prepared, more))
     assert plain.finalize < tuned.finalize <= 0.2 * 600 + FINAL_SHARE * 0.8 * 600 + REPORT_SECONDS
     assert tuned.trials * tuned.epochs < plain.trials * plain.epochs
+
+
+@pytest.mark.parametrize(
+    ("tune", "seconds"), [(0.2, 120.0), (4, 4 * (1.0 + 2.0) * 5 / 2), (400, 0.3 * 600), (None, 0.0)]
+)
+def test_what_is_kept_for_tuning(prepared, tune, seconds):
+    """A share of the budget; or so many recipes of both networks, up to three tenths of it."""
+    asked = replace(prepared, settings=msgspec.structs.replace(prepared.settings, tune=tune, epochs=5))
+    assert tuning_seconds(asked, 600.0, 1.0, 2.0) == pytest.approx(seconds)
+    assert tuning_seconds(asked, None, 1.0, 2.0) == 0.0
 
 
 def test_a_small_space_is_tried_whole():

@@ -7,10 +7,13 @@ from torch import nn
 
 from searchitect import Settings, resume, search
 from searchitect.errors import UsageError
+from searchitect.records import Fidelity
+from searchitect.session import screening
 from searchitect.session.preparing import Given, prepare
 from searchitect.session.screening import Scores
 from searchitect.space import OUTPUTS, Space, lazy, one_of
 from searchitect.store import Store
+from searchitect.strategies import Setting
 
 L = lazy(nn)
 WIDE = Space(
@@ -54,6 +57,17 @@ def test_a_study_goes_on_as_if_it_had_not_ended(tmp_path, study):
     run(tmp_path / "s", trials=4)
     again = resume(tmp_path / "s", data="digits", space=WIDE, trials=9)
     assert [t.architecture for t in again.trials] == [t.architecture for t in study.trials]
+
+
+def test_how_many_are_scored_is_decided_once(tmp_path, monkeypatch):
+    """The clock says so; when the study goes on, it may say something else."""
+    prepared = prepare(Settings(data="digits", limit_train=200, screen="params"), Given(space=WIDE))
+    setting = Setting(WIDE, prepared.objectives, 0, Fidelity("train", 1))
+    with Store.create(tmp_path / "s", {"name": "t"}) as store:
+        for count in (60, 200):
+            monkeypatch.setattr(screening, "_count", lambda *_, count=count: count)
+            screening.screened(prepared, store, "random", {}, setting, 9)
+            assert store.meta["screen"] == {"score": "params", "scored": 60, "trained": 3}
 
 
 def test_a_network_without_a_score_has_none(tmp_path, monkeypatch):

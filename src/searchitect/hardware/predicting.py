@@ -41,7 +41,8 @@ class Counted(NamedTuple):
 
 class Predictor:
     """A number for every architecture of a space, such as milliseconds of one row on a device: deterministic, in
-    a few milliseconds (`predict_ms` in benchmarks/latency.py). Made of a table of operations and the line onto what was measured.
+    a few milliseconds (`predict_ms` in benchmarks/latency.py). Made of a table of operations and the line onto what was
+    measured.
 
     Raises what `Costs.of` raises, for architectures that cannot be built.
     """
