@@ -1,5 +1,6 @@
 """The driver of the Ray executor without Ray: which slots it makes, gives tasks to, and makes anew."""
 
+import time
 from concurrent.futures import Future
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -57,8 +58,8 @@ def task(payload, context):
 
 
 @pytest.fixture
-def made(monkeypatch):
-    """An executor with three hosts that are not ready yet, and all actors in the order in which they were made."""
+def make(monkeypatch):
+    """Makes an executor on machines with room for three slots, and all actors in the order in which they were made."""
     actors = []
 
     def hire(slot, making):
@@ -70,8 +71,20 @@ def made(monkeypatch):
     monkeypatch.setattr(Slot, "_hire", hire)
     monkeypatch.setattr(driver, "_LOOK", 0.0)
     monkeypatch.setattr(driver, "_ENDING", 0.0)
-    with RayExecutor("local") as executor:
-        executor.start(task)
+
+    def executor(**options):
+        one = RayExecutor("local", **options)
+        one.start(task)
+        return one, actors
+
+    return executor
+
+
+@pytest.fixture
+def made(make):
+    """An executor with three hosts that are not ready yet."""
+    executor, actors = make()
+    with executor:
         yield executor, actors
 
 
@@ -153,6 +166,31 @@ def test_orders_go_to_the_host_that_has_the_task(made):
     assert done == Finished(0, {"x": 1})
 
 
+def test_whoever_fails_first_ends_the_others_of_a_group(make):
+    executor, (first, second) = make(hosts=2, workers=1)
+    with executor:
+        ready(executor, [first, second])
+        executor.submit(0, {"a": 1})
+        groups = [actor.calls[-1][0][0][4] for actor in (first, second)]
+        assert groups == [{"a": 1, "group": [rank, 2, "here:1"]} for rank in (0, 1)]
+        second.says(["failed", 0, ["user code", "no", "", False, 0.0], 5])
+        assert executor.wait(0.0) == []
+        assert first.orders == [("kill", 0, 1)]
+        first.says(["failed", 0, ["killed", "killed on request", "", True, 0.0], 5])
+        assert executor.wait(1.0) == [Failed(0, "user code", "no")]
+
+
+def test_a_result_whose_files_cannot_be_written_is_a_failure(make, tmp_path):
+    executor, (host,) = make(workers=1, folder=tmp_path, shared="/elsewhere")
+    with executor:
+        ready(executor, [host])
+        executor.submit(0, {})
+        host.says(["files", 0, {"../outside": (0, b"x")}], ["finished", 0, {}, 5])
+        (ended,) = executor.wait(1.0)
+    assert (ended.cause, ended.retryable) == ("storage", False)
+    assert "'../outside', which is not below its folder" in ended.message
+
+
 def test_another_version_of_the_package_is_refused(made):
     executor, actors = made
     actors[0].says(["ready", READY[1] | {"searchitect": "0.0.1", "address": "far"}])
@@ -169,7 +207,9 @@ def test_the_end_waits_for_running_tasks_alone(made):
     for actor in actors:
         ticket = actor.calls[-1][0][0][0]
         actor.says(["finished", ticket, {}, 5])
+    began = time.monotonic()
     executor.close(grace=5.0)
+    assert time.monotonic() - began < 2.0
     assert sorted(event.ticket for event in executor.wait(0.0)) == [0, 1, 2]
     assert all(("stop", n, 1) in actor.orders for n, actor in zip((2, 1, 0), actors, strict=True))
 

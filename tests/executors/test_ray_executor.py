@@ -20,6 +20,7 @@ from searchitect.errors import UsageError
 from searchitect.executors import Failed, Finished
 from searchitect.executors.ray import RayExecutor
 from searchitect.executors.ray_cluster import Cluster, room
+from searchitect.executors.shipping import pack_function
 from searchitect.testing.executor import ExecutorContract, collect, ends, perform
 
 MISSING = importlib.util.find_spec("ray") is None
@@ -118,6 +119,25 @@ def test_where_hosts_die_one_stands_by(cluster):
                 executor._pump(0.05)
         assert events[0].worker == executor._standby.number, "it worked while the slot was made anew"
         assert not is_alive(pid), "what the host ran died with it"
+
+
+def test_orders_that_come_before_their_task_wait_for_it_alone():
+    from searchitect.executors.ray_host import Host
+    from searchitect.executors.ray_slots import Options
+
+    host = Host(Options(threads=1, device="cpu", folder=None, sys_path=(), preload=()), pack_function(perform))
+    try:
+        assert host.listen([])[0][0] == "ready"
+        host.order("kill", 2, 1)  # it has ended already, elsewhere
+        host.order("kill", 3, 1)
+        assert host.listen([]) == []
+        heard = host.listen([[3, 1, None, False, {"do": "sleep", "seconds": 5.0}, []]])
+        while heard[-1][0] == "started":
+            heard = host.listen([])
+        assert (heard[-1][0], heard[-1][2][0]) == ("failed", "killed")
+        assert host._early == set()
+    finally:
+        host.end()
 
 
 def copy(payload, context):

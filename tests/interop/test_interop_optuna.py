@@ -8,7 +8,8 @@ from optuna.trial import TrialState
 
 from searchitect import Manual, Space, integer, one_of, real
 from searchitect.errors import ArchitectureError, StorageError, UsageError
-from searchitect.interop.optuna import StudyStorage, architectures, as_optuna
+from searchitect.interop.optuna import StudyStorage, architectures, as_optuna, frozen
+from searchitect.records import Fidelity, Measurement, Proposal, State, Trial, objectives, thoroughness
 from searchitect.space import Layer
 
 SPACE = Space(
@@ -52,6 +53,22 @@ def test_trials_are_those_of_the_study(folder):
     assert seen.best_value == max(t.value("score") for t in kept)
     for theirs in seen.trials:
         theirs._validate()
+
+
+def test_trials_of_lower_fidelities_are_pruned():
+    aims, architecture = objectives("max score"), SPACE.sample(0)
+    short, full = Fidelity("train", 1), Fidelity("train", 3)
+    trial = Trial(0, Proposal(architecture, short), State.DONE, Measurement({"score": 1.0}))
+    for top, state, values in ((full, TrialState.PRUNED, None), (short, TrialState.COMPLETE, [1.0])):
+        seen = frozen(trial, SPACE, aims, 0, thoroughness(top))
+        assert (seen.state, seen.values) == (state, values)
+
+
+def test_a_value_at_a_limit_does_not_keep_it():
+    aims = objectives(["max score", "cost < 40"])
+    for cost, kept in ((40.0, False), (39.9, True), (41.0, False)):
+        trial = Trial(0, Proposal(SPACE.sample(0)), State.DONE, Measurement({"score": 1.0, "cost": cost}))
+        assert (frozen(trial, SPACE, aims, 0, None).constraints["cost < 40"] <= 0) is kept is aims[1].kept(cost)
 
 
 def test_a_failure_without_words_is_no_obstacle(tmp_path):

@@ -1,6 +1,7 @@
 """What a notebook shows: spaces, architectures, verdicts, progress; and the tutorial, cell by cell."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -48,6 +49,19 @@ def test_progress_is_one_table():
     shown.end({"verdict": {"sentence": "better by 2"}, "path": "runs/first"})
     assert "a &lt;note&gt;" in shown.page()
     assert "better by 2" in shown.page()
+
+
+def test_the_cell_changes_at_most_twice_a_second(monkeypatch):
+    shown, changes = NotebookProgress(), []
+    shown._handle = SimpleNamespace(update=changes.append)
+    now = 100.0
+    monkeypatch.setattr("searchitect.interop.notebook.time", SimpleNamespace(monotonic=lambda: now))
+    for _ in range(20):
+        now += 0.1
+        shown.progress(Progress("search", done=1, elapsed=1.0))
+    assert 3 <= len(changes) <= 4
+    shown.message("this is said at once")
+    assert "this is said at once" in changes[-1].data
 
 
 @pytest.mark.slow

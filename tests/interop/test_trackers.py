@@ -1,6 +1,8 @@
 """Observers: who hears what, one that fails, and what loggers have written."""
 
 import logging
+import sys
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -109,7 +111,7 @@ def test_what_a_chart_cannot_show_is_left_out():
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
 def test_a_missing_library_says_what_to_install(name, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, name, None)
+    monkeypatch.setitem(sys.modules, name, None)
     maker = {"tensorboard": trackers.TensorBoard, "mlflow": trackers.MLflow, "wandb": trackers.WandB}[name]
     with pytest.raises(UsageError, match=f"{name} cannot be imported.*pip install"):
         maker()
@@ -146,3 +148,26 @@ def test_mlflow_has_a_run_for_each_trial(tmp_path, monkeypatch):
     history = logger.client.get_metric_history(runs["trial-0003"].info.run_id, "curve/accuracy")
     assert [(m.step, m.value) for m in history] == [(1, 0.5), (2, 0.9)]
     assert runs["trial-0004"].info.status == "FAILED"
+
+
+def test_wandb_has_a_run_for_each_trial(monkeypatch):
+    """With a stand-in: the library is not among the extras."""
+    runs = []
+
+    def init(**options):
+        run = SimpleNamespace(options=options, logged=[], summary={}, code=None)
+        run.log = lambda numbers, step: run.logged.append((step, numbers))
+        run.finish = lambda exit_code: setattr(run, "code", exit_code)
+        runs.append(run)
+        return run
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    logger = trackers.WandB("nas")
+    logger.plan({"name": "first"})
+    logger.trial(a_trial())
+    logger.trial(a_trial(4, measurement=None, state=State.FAILED, failure=Failure(Cause.KILLED, "gone")))
+    good, bad = runs
+    assert (good.options["group"], good.options["mode"], good.options["name"]) == ("first", "offline", "trial-0003")
+    assert good.options["config"]["width"] == 32
+    assert [step for step, _ in good.logged] == [1, 2]
+    assert (good.summary, good.code, bad.code) == ({"accuracy": 0.9}, 0, 1)
