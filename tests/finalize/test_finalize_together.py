@@ -218,3 +218,12 @@ def test_dropout_is_tuned_only_where_a_network_has_it(tmp_path):
     result = run_stages(lab.context, plan(tuned=6))
     assert not any("dropout" in row["recipe"] for row in result.tuning["winner"])
     assert all("dropout" in row["recipe"] for row in result.tuning["baseline"][1:])
+
+
+def test_members_that_there_are_not_cost_no_time():
+    options = {"seconds_left": 100.0, "seconds_per_run": lambda t, epochs, every: 1.0 if t else 0.0,
+               "workers": 1, "epochs": 4}  # fmt: skip
+    asked, there = (plan_finals(TRIALS[:2], together=Together(n), **options) for n in (4, 1))
+    assert asked.members == there.members == 1
+    assert asked.stage_seconds == there.stage_seconds == (6.0, 6.0)
+    assert asked.in_time(6.0, 6.0) == there.in_time(6.0, 6.0)

@@ -114,7 +114,7 @@ def plan_finals(
         stage_a = [seconds_per_run(t, length, False) for _ in range(seeds) for t in (*chosen, *rivals)] * (count > 1)
         slowest = [max(seconds_per_run(t, length, True) for t in side) for side in (chosen, rivals) if side]
         # any of them may win; the winner also with its usual recipe, and beside other members of an ensemble
-        slowest += [slowest[0]] * (bool(tuned or together.teachers) + together.members)
+        slowest += [slowest[0]] * (bool(tuned or together.teachers) + min(together.members, count - 1))
         stage_b = [s for _ in range(seeds) for s in (*slowest, seconds_per_run(None, length, True))]
         return makespan(stage_a, workers), makespan(stage_b, workers)
 
