@@ -51,11 +51,11 @@ def other_metrics(context: FinalContext, result: FinalResult) -> dict[str, Verdi
 
 
 def _by_seeds(result: FinalResult, also: Also) -> Verdict | None:
-    sides = {side: [o.metrics.get(also.metric) for o in runs] for side, runs in result.runs.items()}
-    winner, baseline = sides["winner"], sides.get("baseline")
-    if any(v is None for v in [*winner, *(baseline or [])]):
+    runs = {side: result.runs[side] for side in ("winner", "baseline") if side in result.runs}
+    if any(o.metrics.get(also.metric) is None for side in runs.values() for o in side):
         return None  # a function that does not report it each time
-    return compare_seeds(winner, baseline, metric=also.metric, direction=also.direction)  # type: ignore[arg-type]
+    sides = {side: [o.metrics[also.metric] for o in own] for side, own in runs.items()}
+    return compare_seeds(sides["winner"], sides.get("baseline"), metric=also.metric, direction=also.direction)
 
 
 def _by_items(context: FinalContext, result: FinalResult, also: Also) -> Verdict | None:

@@ -13,14 +13,13 @@ from searchitect.report.plain import (
     line,
     mapping,
     plural,
-    show_difference,
     show_duration,
     show_metric,
     whole,
 )
 from searchitect.report.snapshot import Snapshot, read_verdict
+from searchitect.report.words import Fact, difference, interval
 
-Fact = tuple[str, str]
 MOST = 12  # metrics that are shown
 
 
@@ -41,15 +40,11 @@ def _compared(verdict: Verdict) -> str:
     """ "0.21 against 0.25: −0.04 (−0.06 to −0.02), better" """
     name, winner, baseline = verdict.metric, verdict.winner, verdict.baseline
     if baseline is None or verdict.difference is None:
-        return f"{show_metric(name, winner.mean)} ({show_metric(name, winner.low)} to {show_metric(name, winner.high)})"
+        return interval(name, winner)
     words = f"{show_metric(name, winner.mean)} against {show_metric(name, baseline.mean)}"
     if verdict.low is None or verdict.high is None:
         return f"{words}; {verdict.words}"
-    largest = max(abs(winner.mean), abs(baseline.mean))
-    middle, low, high = (
-        show_difference(name, v, largest=largest) for v in (verdict.difference, verdict.low, verdict.high)
-    )
-    return f"{words}: {middle} ({low} to {high}), {verdict.words}"
+    return f"{words}: {difference(verdict)}, {verdict.words}"
 
 
 def forecast_facts(snapshot: Snapshot, costs: Costs) -> list[Fact]:
@@ -67,7 +62,7 @@ def forecast_facts(snapshot: Snapshot, costs: Costs) -> list[Fact]:
     words = plural(trained, "trial")
     if costs.finalize is not None:
         words += f", {show_duration(costs.finalize)} for the final comparison"
-    if costs.budget is not None and costs.active is not None and costs.budget > 0:
+    if costs.active is not None and costs.budget > 0:
         words += f"; {costs.active / costs.budget:.0%} of the budget used"
     return [*told, ("What came", words)]
 

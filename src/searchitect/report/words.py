@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from searchitect.records import Score, State, Trial, best, goals
+from searchitect.records import Score, State, Trial, Verdict, best, goals
 from searchitect.report.plain import (
     clean,
     finite,
@@ -86,7 +86,7 @@ def _verdict_lead(snapshot: Snapshot) -> Lead:
         sentences.append(f"The winner reaches {interval(verdict.metric, verdict.winner)} {where}.")
         if verdict.baseline is not None and verdict.difference is not None:
             sentences.append(f"The baseline reaches {interval(verdict.metric, verdict.baseline)}.")
-            sentences.append(f"The difference is {difference(snapshot)}.")
+            sentences.append(f"The difference is {difference(verdict)}.")
     return Lead(tones.get(verdict.words, "unclear"), headline, tuple(sentences))
 
 
@@ -103,10 +103,9 @@ def interval(metric: str, score: Score) -> str:
     return f"{show_metric(metric, score.mean)} ({ends})"
 
 
-def difference(snapshot: Snapshot) -> str:
-    """The verdict's difference with its interval; "–" without one."""
-    verdict = snapshot.verdict
-    if verdict is None or verdict.baseline is None or verdict.difference is None:
+def difference(verdict: Verdict) -> str:
+    """ "1.30 points (0.40 points to 2.30 points)"; "–" without a baseline."""
+    if verdict.baseline is None or verdict.difference is None:
         return "–"
     largest = max(abs(verdict.winner.mean), abs(verdict.baseline.mean))
     middle, low, high = (
