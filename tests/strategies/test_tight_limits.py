@@ -9,7 +9,7 @@ from searchitect.records import Fidelity, Measurement, State, Trial, objectives
 from searchitect.seeds import stream
 from searchitect.space import Layer, Space, one_of
 from searchitect.strategies import STRATEGIES, Setting, make_strategy
-from searchitect.strategies.base import led_to_limits
+from searchitect.strategies.base import DRAWS, led_to_limits
 from searchitect.strategies.seen import Seen, unseen
 
 WIDTHS = (1, 2, 4, 8, 16, 32)
@@ -112,3 +112,31 @@ def test_what_else_makes_an_architecture_infeasible_counts_beside_the_limits(nam
     """No distance to the limits is not enough: a screen, or a learned bound on memory, may refuse it all the same."""
     loose = setting(10_000)._replace(feasible=lambda a: a.decisions["0.w"] == 4)
     assert all(p.architecture.decisions["0.w"] == 4 for p in make_strategy(name, loose).ask(12))
+
+
+def test_a_walk_may_go_sideways():
+    """Two widths must both be 1, which no single mutation of the start gives."""
+    start = SPACE.architecture(dict.fromkeys(SPACE.by_name, 32))
+    first, second = [d.name for d in SPACE.decisions[:2]]
+    apart = lambda a: float((a.decisions[first], a.decisions[second]) != (1, 1))  # noqa: E731
+    both = Setting(SPACE, objectives("max score"), 0, feasible=lambda a: apart(a) == 0.0, excess=apart)
+    assert led_to_limits(both, stream(2, 0, "test"), start) is not None
+
+
+def test_the_nearest_of_the_draws_is_led():
+    asked = []
+
+    def excess(architecture):
+        asked.append(weight(architecture))
+        return max(0.0, asked[-1] / 45 - 1)
+
+    made = Setting(SPACE, objectives("max score"), 0, feasible=lambda a: weight(a) <= 45, excess=excess)
+    assert weight(make_strategy("random", made).ask(1)[0].architecture) <= 45
+    assert asked[DRAWS] == min(asked[:DRAWS])
+
+
+def test_what_the_walks_find_again_is_not_new():
+    seen, single = Seen(SPACE, "identical"), setting(20)  # only twenty widths of 1
+    assert weight(unseen(single, seen, stream(1, 0, "test"))) == 20
+    with pytest.raises(SpaceError, match="exhausted: the last 260 random"):
+        unseen(single, seen, stream(1, 1, "test"))
