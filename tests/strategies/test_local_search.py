@@ -201,10 +201,3 @@ def test_bad_options_are_named():
     for options in ({"move": "any"}, {"restart": "never"}, {"kick": 0}):
         with pytest.raises(UsageError, match="local search: move is"):
             made(grid(), **options)
-
-
-def test_only_what_has_a_parent_inherits():
-    trials = run(made(grid(), inherit=True), 40, total)
-    assert {bool(t.proposal.parents) for t in trials} == {False, True}
-    assert all(t.proposal.inherits == bool(t.proposal.parents) for t in trials)
-    assert not any(t.proposal.inherits for t in run(made(grid()), 20, total))
