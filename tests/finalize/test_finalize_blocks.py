@@ -231,3 +231,12 @@ def test_uneven_groups_are_worth_fewer():
     df = 45**2 / (30**2 + 3 * 25) - 1
     half = stats.t.ppf(0.975, df) * np.sqrt(pseudo_values(d, by_groups(groups)).var(ddof=1) / 4)
     assert (found.high - found.low) / 2 == pytest.approx(half)
+
+
+def test_a_bootstrap_of_few_blocks_is_as_wide_as_the_jackknife():
+    blocks = by_groups(np.repeat(np.arange(4), 10))
+    values = np.random.default_rng(1).normal(size=(1, 40)) + np.repeat([0.0, 1.0, 3.0, 4.0], 10)
+    usual = {"metric": "mae", "direction": "min", "blocks": blocks}
+    known = compare(values, None, **usual).winner
+    found = compare_scores(list(values), None, np.zeros(40), lambda out, y: float((out - y).mean()), **usual).winner
+    assert found.high - found.low == pytest.approx(known.high - known.low, rel=0.07), "3/4 of the variance is 13 % less"
