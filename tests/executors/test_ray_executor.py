@@ -123,7 +123,7 @@ def test_where_hosts_die_one_stands_by(cluster):
 
 def test_orders_that_come_before_their_task_wait_for_it_alone():
     from searchitect.executors.ray_host import Host
-    from searchitect.executors.ray_slots import Options
+    from searchitect.executors.ray_options import Options
 
     host = Host(Options(threads=1, device="cpu", folder=None, sys_path=(), preload=()), pack_function(perform))
     try:

@@ -21,7 +21,8 @@ from searchitect.executors.base import check_counts, check_memory
 from searchitect.executors.queued import Queued
 from searchitect.executors.ray_cluster import LOCAL, Cluster
 from searchitect.executors.ray_files import Depot
-from searchitect.executors.ray_slots import Heard, Making, Member, Options, Sent, Slot, as_paths, release, why_lost
+from searchitect.executors.ray_options import Options, as_paths
+from searchitect.executors.ray_slots import Heard, Making, Member, Sent, Slot, release, why_lost
 from searchitect.executors.slots import Task
 
 log = logging.getLogger(__name__)

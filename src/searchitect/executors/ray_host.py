@@ -22,7 +22,7 @@ from searchitect.errors import SearchitectError
 from searchitect.executors.base import Event, Failed, Finished, Report, Started
 from searchitect.executors.processes import Processes
 from searchitect.executors.ray_files import Mirror
-from searchitect.executors.ray_slots import Options
+from searchitect.executors.ray_options import Options
 from searchitect.executors.shipping import Packed
 
 TICK = 0.05  # seconds between two looks at orders while a task runs

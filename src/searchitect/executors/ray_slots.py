@@ -5,19 +5,18 @@ from __future__ import annotations
 import queue
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from searchitect.errors import SearchitectError
 from searchitect.executors.base import Event, Failed, Finished, Report, Started
 from searchitect.executors.ray_files import Depot, named
+from searchitect.executors.ray_options import Options
 from searchitect.executors.slots import Task
-from searchitect.executors.task import LOG_MB
 
 
 class Sent:
@@ -59,25 +58,6 @@ Heard = queue.SimpleQueue[tuple[Member, "Future[Any]"]]
 
 def _put(heard: Heard, member: Member, done: Future[Any]) -> None:
     heard.put((member, done))
-
-
-class Options(NamedTuple):
-    """What the driver says to all hosts of an executor. `mirrored`: the folder is not seen from there."""
-
-    threads: int
-    device: str
-    folder: str | None
-    sys_path: tuple[str, ...]
-    mirrored: bool = False
-    memory_mb: float | None = None
-    recycle_after: int = 200
-    log_mb: float = LOG_MB
-    preload: Sequence[str] = ("torch",)
-
-
-def as_paths(paths: Iterable[str]) -> tuple[str, ...]:
-    """Absolute import paths of the driver, without those that are no folders here."""
-    return tuple(str(Path(place or ".").absolute()) for place in paths if Path(place or ".").is_dir())
 
 
 class Making(NamedTuple):
