@@ -8,8 +8,8 @@ where the schedule has brought it (Izmailov et al. 2018, algorithm 1; there it i
 
 The mean is put in at the end of the schedule, and the running statistics of BatchNorm are estimated anew for it by one
 pass over the training rows, as in algorithm 1. Where we differ: that pass sees rows that are not augmented, as the
-network will. A training that is cut short or pauses keeps its last weights. Cost: EMA some 20 µs a step, SWA nothing to
-speak of, either one pass without gradients in the end.
+network will. A training that is cut short or pauses keeps its last weights. Cost: EMA 29 µs a step for 8 tensors of
+16,640 numbers together (one thread, other work beside it), SWA one sum an epoch, either one pass in the end.
 """
 
 from __future__ import annotations
