@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from torch import nn
 from searchitect.errors import BuildError, TrialError, UsageError
 from searchitect.hardware.clock import fastest, pass_of, passes, rows, warm
 from searchitect.hardware.operations import Operation, Tally, operation
-from searchitect.hardware.predicting import Counted, Line, Predictor, fitted, operations, plan_of
+from searchitect.hardware.predicting import Line, Predictor, fitted, operations, plan_of
 from searchitect.hardware.table import Entry, LatencyTable
 from searchitect.nets.building import build_known
 from searchitect.nets.cost import Costs
@@ -33,14 +33,6 @@ FEWEST, ENOUGH, MOST = 3, 20, 60  # networks that are run: also when time is sho
 OFTEN = 3  # networks that are to hold an operation
 PASSES = 5  # of a network in one turn; the first is left out
 TURNS = 6
-
-
-class Built(NamedTuple):
-    """A network that is run, and the operation of each of its modules at each input shape."""
-
-    network: nn.Module
-    operations: dict[nn.Module, dict[Shape, Operation]]
-    counted: Counted
 
 
 def measured_table(

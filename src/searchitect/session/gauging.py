@@ -33,8 +33,6 @@ NETWORKS = 12  # measured on another device, or by an energy counter, to find th
 PER_NETWORK = 2.0  # seconds at most to measure a finalist
 NOTE = "hardware law"
 
-Measure = Callable[[str], Any]  # the path of an ONNX file → milliseconds of one row
-
 
 class Gauged(NamedTuple):
     """A measured number; low and high are the ends of its interval (the number itself where there is none)."""

@@ -154,18 +154,3 @@ def eigenvalue(
 def _scaled(v: Sequence[Tensor]) -> list[Tensor]:
     norm = torch.stack([t.pow(2).sum() for t in v]).sum().sqrt().clamp_min(1e-30)
     return [t / norm for t in v]
-
-
-def in_words(looks: Sequence[dict[str, float]], stop: str) -> str:
-    """What happened, for the report."""
-    if not looks:
-        return "no epoch was finished"
-    first, last = looks[0], looks[-1]
-    words = (
-        f"skips in the derived cell: {first['skips']:.0f} of {first['chosen']:.0f} after the first epoch, "
-        f"{last['skips']:.0f} of {last['chosen']:.0f} after the last"
-    )
-    if "gap" in last:
-        side = "above" if last["gap"] > 0 else "below"
-        words += f"; the loss of the derived path was {abs(last['gap']):.3g} {side} that of the mixture"
-    return f"{words}. The guard stopped the search: {stop}" if stop else f"{words}. The guard saw no collapse"
