@@ -216,3 +216,19 @@ def test_nas_bench_201_by_the_published_protocol():
     assert all(75 <= len(run.rows) <= 106 for run in runs)
     assert np.mean(table.columns[table.score].values[rows]) > 94.1  # 2.3 standard errors of six
     assert np.mean(other.columns[other.score].values[rows]) > 72.1
+
+
+def test_candidates_that_are_no_longer_feasible_leave_the_pool():
+    """What is feasible may become less while a search runs: what waits in the pool is looked at again."""
+    banned: list[str] = []
+    space = Space(Layer("toy.Net", {f"n{i}": one_of("a", "b", "c", "d", name=f"n{i}") for i in range(5)}))
+    setting = Setting(space, objectives("max score"), 0, feasible=lambda a: a.decisions["n0"] not in banned)
+    strategy = make_strategy("gaussian-process", setting, {"initial": 4})
+    for number in range(40):
+        (proposal,) = strategy.ask(1)
+        assert proposal.architecture.decisions["n0"] not in banned
+        value = "abcd".index(str(proposal.architecture.decisions["n0"])) + number / 1000
+        strategy.tell(Trial(number, proposal, State.DONE, Measurement({"score": float(value)})))
+        if number == 15:
+            banned.append("d")  # which is the best, and fills the pool
+            assert any(item.architecture.decisions["n0"] == "d" for item in strategy.pool.items)

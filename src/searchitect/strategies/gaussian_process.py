@@ -14,7 +14,7 @@ from searchitect.strategies.base import Setting, Strategy, initial, started
 from searchitect.strategies.surrogate import acquisition as scores
 from searchitect.strategies.surrogate.archive import Archive
 from searchitect.strategies.surrogate.candidates import Pool, strangers
-from searchitect.strategies.surrogate.climbing import climb
+from searchitect.strategies.surrogate.climbing import climb, pick
 from searchitect.strategies.surrogate.feasibility import log_probability
 from searchitect.strategies.surrogate.features import Features
 from searchitect.strategies.surrogate.fitting import Parameters, fit
@@ -127,8 +127,9 @@ class GaussianProcess(Strategy):
             return self._score(process, values, known, kept, weighing, same)
 
         score = climb(self.pool, self.setting, source, new, self._fresh(NEAR) if self.climb else 0, score_from)
-        chosen = scores.choose(score)
-        picked = self.pool.take(chosen)
+        chosen, picked, score = pick(self.pool, process, score, self.setting.feasible)
+        if picked is None:
+            return None
         process.take_candidate(chosen)
         self.rows.append(len(self.archive.entries))  # the entry that this proposal becomes
         self.seen += 1

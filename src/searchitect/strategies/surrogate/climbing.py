@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searchitect.seeds import Stream
+from searchitect.space import Architecture
 from searchitect.strategies.base import Setting
 from searchitect.strategies.surrogate.acquisition import choose
-from searchitect.strategies.surrogate.candidates import Pool
+from searchitect.strategies.surrogate.candidates import Pool, Pooled
+from searchitect.strategies.surrogate.regression import Process
 
 Array = NDArray[np.float64]
 STEPS = 3  # at most
@@ -40,3 +42,21 @@ def climb(
             return score
         score = score_from(before)
     return score
+
+
+def pick(
+    pool: Pool, process: Process, score: Array, feasible: Callable[[Architecture], bool] | None
+) -> tuple[int, Pooled | None, Array]:
+    """The best candidate's place, the candidate (out of the pool now), and the scores of those that are left.
+
+    What is feasible may have become less since a candidate came in: such ones leave. None when nothing is left.
+    """
+    while pool.items:
+        chosen = choose(score)
+        picked = pool.take(chosen)
+        if feasible is None or feasible(picked.architecture):
+            return chosen, picked, score
+        process.drop_candidate(chosen)
+        score[chosen] = score[-1]
+        score = score[:-1]
+    return -1, None, score
