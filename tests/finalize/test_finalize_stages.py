@@ -14,7 +14,7 @@ from searchitect.evaluators.base import Outcome
 from searchitect.finalize import planning
 from searchitect.finalize.context import FinalContext
 from searchitect.finalize.items import item_values
-from searchitect.finalize.planning import makespan, plan_finals
+from searchitect.finalize.planning import MOST_SEEDS, makespan, plan_finals
 from searchitect.finalize.stages import run_stages
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial
 from searchitect.space import Architecture
@@ -280,8 +280,8 @@ def test_one_network_alone_gets_the_time_of_both(tmp_path):
     lab = Lab(tmp_path, is_baseline=lambda trial: trial.number == 1)
     limited = plan(seconds_left=100.0)
     result = run_stages(lab.context, limited)
-    assert len(lab.tasks) == 9 + 6
-    assert result.verdict.winner.n == 6
+    assert len(lab.tasks) == 9 + MOST_SEEDS
+    assert result.verdict.winner.n == MOST_SEEDS
     assert limited.alone_seeds[:3] == limited.stage_b_seeds
     assert len(plan(seconds_left=100.0, seeds=7).alone_seeds) == 10
     assert plan().alone_seeds == plan().stage_b_seeds, "without a limit nobody waits for more than was asked for"
@@ -290,7 +290,7 @@ def test_one_network_alone_gets_the_time_of_both(tmp_path):
 def test_what_a_slow_stage_a_leaves_to_stage_b():
     """Two workers, runs of one second: stage A takes 5 s, stage B 3 s."""
     limited = plan(seconds_left=100.0)
-    three, six = limited.stage_b_seeds, limited.alone_seeds
+    three, six = limited.stage_b_seeds, limited.alone_seeds[:6]
     assert limited.stage_seconds == (5.0, 3.0)
     assert limited.in_time(5.0, 3.0) == (three, 1.0)
     assert limited.in_time(2.0, 3.0) == (three, 1.0), "a quick stage A promises nothing"
@@ -300,7 +300,8 @@ def test_what_a_slow_stage_a_leaves_to_stage_b():
     assert limited.in_time(20.0, 3.0, 1) == (three, 0.5)
     assert limited.in_time(20.0, None) == (three, 1.0)
     assert limited.in_time(5.0, 4.0) == (six[:4], 1.0), "time that is left buys seeds"
-    assert limited.in_time(5.0, 99.0) == (six, 1.0)
+    assert limited.in_time(5.0, 99.0) == (limited.alone_seeds, 1.0)
+    assert len(limited.alone_seeds) == MOST_SEEDS
     assert limited.in_time(5.0, 1.5, epochs=2) == (three, 1.0), "stage A has halved the epochs already"
     assert plan(count=1).in_time(0.0, None) == (plan().stage_b_seeds, 1.0)
     tuned = plan(seconds_left=100.0, tuned=5)
@@ -600,18 +601,19 @@ def test_the_forecast_knows_what_else_is_trained(control, tuned, trainings):
 
 
 class Tunable(Lab):
-    """Validation and test also depend on the recipe: best at lr = 0.02, and without smoothing."""
+    """Validation and test also depend on the recipe: best at lr = 0.02, and without smoothing. `more` is added to the
+    validation of every other recipe than the usual one."""
 
-    def __init__(self, tmp_path, **changes):
+    def __init__(self, tmp_path, more=0.0, **changes):
         usual = {"lr": 0.005, "task": "classification"}
         super().__init__(tmp_path, usual_recipe=usual, sample=(1, 8, 8), **changes)
-        self.recipes = {}
+        self.recipes, self.more = {}, more
 
     def one(self, task):
         outcome = super().one(task)
         gain = 0.0
         if task.recipe:
-            gain = 0.1 - 0.1 * abs(np.log(task.recipe["lr"] / 0.02)) - task.recipe["label_smoothing"]
+            gain = 0.1 - 0.1 * abs(np.log(task.recipe["lr"] / 0.02)) - task.recipe["label_smoothing"] + self.more
         if isinstance(outcome, Outcome) and outcome.metrics:
             outcome.metrics["accuracy"] += gain
         if task.save:
@@ -668,14 +670,26 @@ def test_the_usual_recipe_stays_where_nothing_is_better(tmp_path):
     assert not result.comparisons
 
 
-@pytest.mark.parametrize(("seconds", "tried"), [(4.0, 12), (2.0, 0), (1e9, 20)])
-def test_tuning_keeps_its_part_of_the_time(tmp_path, seconds, tried):
-    # stage A: 9 trainings in 1 s. So 4 s buy 36, 18 for each network, of which 3 recipes on 2 more folds take 6.
-    lab = Tunable(tmp_path, tuning_seconds=seconds)
+@pytest.mark.parametrize(
+    ("seconds", "tried", "folds"), [(4.0, 12, 3), (2.0, 6, 2), (1.5, 4, 2), (1.3, 0, 0), (1e9, 20, 3)]
+)
+def test_tuning_keeps_its_part_of_the_time(tmp_path, seconds, tried, folds):
+    # Stage A: 9 trainings in 1 s. So 4 s buy 36, 18 for each network, of which 3 recipes on 2 more folds take 6.
+    # 2 s buy 9 for each, which leaves 3 recipes, so they go through one more fold only; 1.5 s buy 6, of which 2
+    # recipes on one more fold take 2; 1.3 s buy 5: three recipes are not worth it.
+    lab = Tunable(tmp_path, more=9.0, tuning_seconds=seconds)
     result = run_stages(lab.context, plan(tuned=20))
     assert result.finalised
     assert len(result.tuning.get("winner", ())) == len(result.tuning.get("baseline", ())) == tried
+    assert max((len(r["validation"]) for side in result.tuning.values() for r in side), default=0) == folds
     assert any("recipes for each network could be tried" in note for note in result.notes) == (tried == 0)
+    trained = sum(len(r["validation"]) for r in result.tuning.get("winner", ()))
+    assert trained * 2 / 9 <= max(seconds, 0.0), "two networks, nine trainings in a second"
+
+
+def test_few_recipes_that_were_asked_for_are_confirmed_by_all_folds(tmp_path):
+    result = run_stages(Tunable(tmp_path, more=9.0, tuning_seconds=1e9).context, plan(tuned=4))
+    assert max(len(r["validation"]) for r in result.tuning["winner"]) == 3
 
 
 def test_a_recipe_that_fails_is_the_worst(tmp_path):

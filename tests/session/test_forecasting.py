@@ -13,7 +13,7 @@ from searchitect.seeds import stream
 from searchitect.session.budget import FINAL_SHARE, REPORT_SECONDS
 from searchitect.session.forecasting import buys
 from searchitect.session.preparing import Given, prepare
-from searchitect.session.probing import typical_architectures
+from searchitect.session.probing import Probed, typical_architectures
 from searchitect.session.timeplan import tuning_seconds
 from searchitect.space import OUTPUTS, Space, lazy, one_of
 
@@ -24,14 +24,14 @@ def prepared():
 
 
 def test_trials_and_final_comparison_fill_the_budget(prepared):
-    found = buys(prepared, "random", 600.0, 5.0, candidate=0.5, baseline=0.5)
+    found = buys(prepared, "random", 600.0, 5.0, Probed(0.5, 0.5))
     used = found.trials * (0.5 * found.epochs * found.data + 0.1) / 2
     assert 5.0 + used + found.finalize == pytest.approx(600.0, abs=10)
     assert found.epochs <= found.final_epochs <= prepared.full_epochs
 
 
 def test_more_time_never_buys_less(prepared):
-    few, many = (buys(prepared, "random", seconds, 5.0, 2.0, 2.0) for seconds in (300.0, 3_000.0))
+    few, many = (buys(prepared, "random", seconds, 5.0, Probed(2.0, 2.0)) for seconds in (300.0, 3_000.0))
     assert few.epochs * few.data < many.epochs
     assert few.trials <= many.trials
     assert few.finalize < many.finalize
@@ -39,7 +39,7 @@ def test_more_time_never_buys_less(prepared):
 
 def test_what_is_asked_for_beside_the_search_costs_trials(prepared):
     more = prepare(Settings(data="digits", budget="10m", workers=2, tune=0.2, control="random"), Given())
-    plain, tuned = (buys(p, "random", 600.0, 5.0, 1.0, 1.0) for p in (prepared, more))
+    plain, tuned = (buys(p, "random", 600.0, 5.0, Probed(1.0, 1.0)) for p in (prepared, more))
     assert plain.finalize < tuned.finalize <= 0.2 * 600 + FINAL_SHARE * 0.8 * 600 + REPORT_SECONDS
     assert tuned.trials * tuned.epochs < plain.trials * plain.epochs
 
@@ -58,7 +58,7 @@ def test_a_small_space_is_tried_whole():
     layers = lazy(nn)
     small = Space(layers.Sequential(layers.Flatten(), layers.LazyLinear(one_of(4, 8)), layers.LazyLinear(OUTPUTS)))
     few = prepare(Settings(data="digits", budget="10m"), Given(space=small))
-    found = buys(few, "exhaustive", 600.0, 5.0, 0.1, 0.1)
+    found = buys(few, "exhaustive", 600.0, 5.0, Probed(0.1, 0.1))
     assert (found.trials, found.most) == (2, True)
 
 
@@ -90,8 +90,8 @@ def test_no_feasible_architecture_is_an_error():
 
 
 def test_strategies_that_pause_are_told_apart(prepared):
-    assert not buys(prepared, "random", 600.0, 5.0, 0.5, 0.5).pausing
-    assert buys(prepared, "asha", 600.0, 5.0, 0.5, 0.5).pausing
+    assert not buys(prepared, "random", 600.0, 5.0, Probed(0.5, 0.5)).pausing
+    assert buys(prepared, "asha", 600.0, 5.0, Probed(0.5, 0.5)).pausing
 
 
 def test_the_first_two_trials_do_not_outweigh_the_probes():

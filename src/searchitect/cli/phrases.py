@@ -51,8 +51,10 @@ def _buys(found: Mapping[str, Any]) -> str:
     if found.get("pausing"):
         about = f"the time of {about}"
     count = f"all {found['trials']:,} architectures" if found.get("most") else about
+    stays = found.get("share", 1)
+    largest = f", in the smaller {stays:.0%} of the space" if found.get("most_macs") and stays < 1 else ""
     return (
-        f"{show_duration(found['seconds'])}: {count} of {plural(found['epochs'], 'epoch')}{share}, then "
+        f"{show_duration(found['seconds'])}: {count} of {plural(found['epochs'], 'epoch')}{share}{largest}, then "
         f"{show_duration(found['finalize'])} for the final comparison with {plural(found['final_epochs'], 'epoch')}"
     )
 

@@ -32,7 +32,7 @@ NOBODY = Together()
 class FinalPlan:
     """Stage A trains each finalist with each of `stage_a_seeds` (none: there is one finalist, nothing to choose);
     stage B trains the winner and the baseline with each of `stage_b_seeds`, and with more of `alone_seeds`, which begin
-    with them, as far as there is time (one network alone has twice as much of it); all for `epochs`. `stage_seconds`:
+    with them, as far as there is time; all for `epochs`. `stage_seconds`:
     what the two stages are expected to take.
     `control`: finalists of the search beside the strategy; they go through the same stages, apart from the others.
     `tuned`: recipes to try for the winner and for the baseline between the stages; 0 for none.
@@ -59,9 +59,9 @@ class FinalPlan:
         """Seeds of stage B, and the share of its epochs that there is time for.
 
         took: seconds of stage A. Where it was slower than expected, so will stage B be: there are fewer additional
-        seeds, then the trainings get shorter. Time that is left buys seeds, up to twice as many as planned. left:
-        seconds from now, None for no limit. networks: how many will really be trained (a baseline that there is not
-        counts, as it cost the plan nothing); 0 for all. epochs: those that stage A left of the plan's; 0 for all.
+        seeds, then the trainings get shorter. Time that is left buys seeds, up to `MOST_SEEDS`. left: seconds from now,
+        None for no limit. networks: how many will really be trained (a baseline that there is not counts, as it cost
+        the plan nothing); 0 for all. epochs: those that stage A left of the plan's; 0 for all.
         """
         expected_a, expected_b = self.stage_seconds
         pace = max(1.0, took / expected_a) if expected_a > 0 else 1.0
@@ -133,8 +133,7 @@ def plan_finals(
     total = forecast(count, length)
     notes = _notes((count, len(pool)), (length, epochs), seeds, together.members + 1, (total, seconds_left))
     stage_a = tuple(derive(seed, "finalist", i) for i in range(seeds)) if count > 1 else ()
-    twice = seeds if seconds_left is None else max(seeds, min(2 * seeds, MOST_SEEDS))
-    alone = tuple(derive(seed, "final", i) for i in range(twice))
+    alone = tuple(derive(seed, "final", i) for i in range(seeds if seconds_left is None else max(seeds, MOST_SEEDS)))
     return FinalPlan(
         tuple(pool[:count]), stage_a, alone[:seeds], length, total, notes, alone, stages(count, length),
         tuple(beside[:count]), tuned, min(together.members, count - 1), min(together.teachers, count),

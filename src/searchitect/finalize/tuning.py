@@ -1,9 +1,10 @@
 """Other recipes for the winner and, with the same effort, for the baseline; validation alone chooses.
 
 Optuna's TPE (Bergstra et al. 2011) proposes; every recipe is one training with the seed and on the fold of stage A's
-first round, the usual recipe among them. The best `FINAL` that beat it are then trained with the other seeds and folds
-of stage A (three rounds of them at most), and the recipe with the best mean is taken: a single lucky fold decides
-nothing. The winner's and the baseline's tuner have the same number of trainings, the same seeds and the same folds.
+first round, the usual recipe among them. The best two that beat it are then trained with the other seeds and folds of
+stage A (three rounds of them at most), and the recipe with the best mean is taken: a single lucky fold decides nothing.
+Where there is time for few recipes, fewer go through fewer folds, see `EFFORTS`. The winner's and the baseline's tuner
+have the same number of trainings, the same seeds and the same folds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -24,9 +25,8 @@ from searchitect.finalize.standings import Standing
 from searchitect.finalize.trainings import architecture_of, trained, training
 from searchitect.seeds import derive
 
-FINAL = 2  # recipes that go through all folds
-FOLDS = 3  # of stage A, at most, that they go through
 LEAST = 4  # recipes; fewer are not worth the time
+ENOUGH = 6  # recipes, for which confirming them may be made shorter
 BATCH = 4  # recipes proposed at once, whatever the number of workers, so that the same seed gives the same recipes
 AUGMENTS = {"image": ("none", "crop", "crop+cutout", "crop+mixup"), "colour": ("none", "crop+flip", "crop+flip+cutout",
             "crop+flip+mixup")}  # fmt: skip
@@ -34,35 +34,51 @@ AUGMENTS = {"image": ("none", "crop", "crop+cutout", "crop+mixup"), "colour": ("
 
 def tune(context: FinalContext, plan: FinalPlan, result: FinalResult, winner: Standing) -> None:
     """Fill `result.recipes` and `result.tuning`."""
-    seeds = (plan.stage_a_seeds or plan.stage_b_seeds)[:FOLDS]
+    folds = plan.stage_a_seeds or plan.stage_b_seeds
     sides: list[tuple[str, tuple[Network, Mapping[str, Any]], int]] = [
         ("winner", architecture_of(winner.trial), winner.trial.number)
     ]
     if context.baseline is not None and not context.is_baseline(winner.trial):
         sides.append(("baseline", context.baseline, -1))
-    count = _affordable(context, plan, result, len(sides), len(seeds))
+    count, effort = _affordable(context, plan, result, len(sides), len(folds))
     if count < LEAST:
         result.notes.append(f"short of time: {count} recipes for each network could be tried, so none was")
         return
     for side, network, number in sides:
         context.progress(f"tuning the recipe of the {side}: {count} recipes")
-        tuner = _Tuner(context, network, number, seeds, winner.epochs or plan.epochs)
-        result.recipes[side] = tuner.run(count)
+        tuner = _Tuner(context, network, number, folds[: effort.folds], winner.epochs or plan.epochs)
+        result.recipes[side] = tuner.run(count, effort.final)
         result.tuning[side] = tuner.records
         if tuner.note:
             result.notes.append(f"the recipe of the {side} was not tuned: {tuner.note}")
     context.note("tuned", {"recipes": {k: dict(v) for k, v in result.recipes.items()}, "tried": count})
 
 
-def _affordable(context: FinalContext, plan: FinalPlan, result: FinalResult, networks: int, seeds: int) -> int:
-    """How many recipes there is time for, by what a training of stage A took."""
-    if context.tuning_seconds is None:
-        return plan.tuned
+def _affordable(
+    context: FinalContext, plan: FinalPlan, result: FinalResult, networks: int, folds: int
+) -> tuple[int, Effort]:
+    """How many recipes there is time for, by what a training of stage A took, and how they are confirmed."""
     trainings = len([*result.standings, *result.control]) * len(plan.stage_a_seeds)
     each = result.seconds["stage_a"] / max(trainings, 1)  # of the whole machine
-    if each <= 0:
-        return plan.tuned
-    return min(plan.tuned, int(context.tuning_seconds / each / networks) - (FINAL + 1) * (seeds - 1))
+    if context.tuning_seconds is None or each <= 0:
+        return plan.tuned, EFFORTS[0]
+    there = int(context.tuning_seconds / each / networks)
+    options = [(min(plan.tuned, there - effort.confirming(folds)), effort) for effort in EFFORTS]
+    return next((option for option in options if option[0] >= min(ENOUGH, plan.tuned)), options[-1])
+
+
+class Effort(NamedTuple):
+    """How many recipes go through how many folds of stage A, the first among them."""
+
+    final: int
+    folds: int
+
+    def confirming(self, folds: int) -> int:
+        """Trainings that this takes beside one for each recipe, where there are so many folds."""
+        return (self.final + 1) * (min(self.folds, folds) - 1)
+
+
+EFFORTS = (Effort(2, 3), Effort(2, 2), Effort(1, 2))  # the usual one, and what is done where time is short
 
 
 class _Tuner:
@@ -77,15 +93,15 @@ class _Tuner:
         self.note = ""
         self.sign = 1.0 if context.direction == "max" else -1.0
 
-    def run(self, count: int) -> dict[str, Any]:
-        """The recipe to use, as changes to the usual one; {} for the usual one."""
+    def run(self, count: int, final: int) -> dict[str, Any]:
+        """The recipe to use, as changes to the usual one; {} for the usual one. final: that go through all folds."""
         scores = self._first_fold(count)
         usual = scores[0]
         if not math.isfinite(usual):
             self.note = "it failed with the usual recipe"
             return {}
         better = [i for i in range(1, count) if self.sign * scores[i] > self.sign * usual]
-        chosen = sorted(better, key=lambda i: (-self.sign * scores[i], i))[:FINAL]
+        chosen = sorted(better, key=lambda i: (-self.sign * scores[i], i))[:final]
         if not chosen:
             return {}
         means = self._all_folds([0, *chosen])

@@ -13,6 +13,7 @@ from searchitect.report.plain import (
     line,
     mapping,
     plural,
+    show_count,
     show_duration,
     show_metric,
     whole,
@@ -64,7 +65,16 @@ def forecast_facts(snapshot: Snapshot, costs: Costs) -> list[Fact]:
         words += f", {show_duration(costs.finalize)} for the final comparison"
     if costs.active is not None and costs.budget > 0:
         words += f"; {costs.active / costs.budget:.0%} of the budget used"
-    return [*told, ("What came", words)]
+    return [*told, *_largest(mapping(snapshot.meta.get("forecast"))), ("What came", words)]
+
+
+def _largest(found: dict[str, Any]) -> list[Fact]:
+    """The cost of a network from which on none was tried, where the budget set one."""
+    most, share = whole(found.get("most_macs")), finite(found.get("share"))
+    if most is None or share is None:
+        return []
+    text = f"{show_count(most)} multiply-accumulates, which {share:.0%} of the space keep: no time to train larger ones"
+    return [("Largest network", text)]
 
 
 def _promised(found: dict[str, Any], final: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from searchitect.errors import ArchitectureError, TrialError, UsageError, meant
+from searchitect.errors import ArchitectureError, BuildError, TrialError, UsageError, meant
 from searchitect.evaluators import Evaluator, FunctionEvaluator, TrainEvaluator
 from searchitect.evaluators.memory import LEAST, room_mb
 from searchitect.executors import Executor, make
@@ -86,6 +86,8 @@ class Prepared:
     selftest: bool = True  # see Given
     measure: Callable[[str], Any] | None = None  # see Given
     capacity: Capacity = field(default_factory=Capacity)
+    sized: bool = False  # whether the space was chosen, or its widths, by the data and the budget
+    most_macs: int | None = None  # of networks that the budget can train, see `affording`
 
     def feasible(self, architecture: Architecture) -> bool:
         """Whether it can be built and keeps the limits known from the plan alone."""
@@ -93,7 +95,7 @@ class Prepared:
             return self.space.allows(architecture) and self.known(architecture)
         if self.costs is None:
             return self.space.allows(architecture)
-        if not self.costs.feasible(architecture, self._limits):
+        if not self.costs.feasible(architecture, self._limits) or self._beyond(architecture) > 0:
             return False
         return self.capacity.threshold is None or self._fits(architecture)
 
@@ -101,8 +103,17 @@ class Prepared:
         """How far it is from being feasible, see `Costs.excess`; networks too large for the memory are 1 away."""
         if self.known is not None or self.costs is None:
             return 0.0 if self.feasible(architecture) else 1.0
-        far = self.costs.excess(architecture, self._limits)
+        far = self.costs.excess(architecture, self._limits) + self._beyond(architecture)
         return far if self.capacity.threshold is None or self._fits(architecture) else far + 1.0
+
+    def _beyond(self, architecture: Architecture) -> float:
+        """By what part more multiply-accumulates it has than the budget can train."""
+        if self.most_macs is None or self.costs is None:
+            return 0.0
+        try:
+            return max(self.costs.of(architecture).macs / self.most_macs - 1, 0.0)
+        except (BuildError, TrialError):  # the trial will say so
+            return 0.0
 
     def _fits(self, architecture: Architecture) -> bool:
         try:
@@ -217,6 +228,7 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     return Prepared(
         settings, space, why, aims, evaluator, usual_epochs(len(train), recipe.batch_size), workers, threads, device,
         costs, kept, part(raw, splits, "test"), facts, architecture, factory, test_kin=kin_of_test(raw, splits),
+        sized=_chooses(settings, given),
     )  # fmt: skip
 
 
@@ -304,10 +316,16 @@ def _source(settings: Settings, given: Given) -> str:
     )  # fmt: skip
 
 
+def _chooses(settings: Settings, given: Given) -> bool:
+    """Whether the space is ours to choose."""
+    found: Any = given.space if given.space is not None else settings.space
+    return found is None or (isinstance(found, str) and found == "auto")
+
+
 def find_space(settings: Settings, given: Given, raw: RawData | None) -> tuple[Space, str]:
     """The space that was named or passed, or one that suits the data; and why. Raises UsageError."""
     found: Any = given.space if given.space is not None else settings.space
-    if found is None or found == "auto":
+    if _chooses(settings, given):
         if raw is None:
             raise UsageError("space: without data there is nothing to choose it by; pass one")
         if raw.kind == "image" and settings.strategy in METHODS:

@@ -6,6 +6,7 @@ import logging
 import statistics
 from collections.abc import Callable
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,6 +27,22 @@ LED = 10
 LONG_ENOUGH = 1.0  # seconds of an epoch from which the warm-up no longer matters
 
 
+class Probed(NamedTuple):
+    """What the probe trainings said.
+
+    candidate, baseline: seconds of one epoch of an average network of the space, and of the baseline.
+    sampled: multiply-accumulates of random feasible networks, from small to large; () where they are not known.
+    points: (multiply-accumulates, seconds of one epoch) of the networks that were trained.
+    baseline_macs: of the hand-made network, where it is one of the space; else 0.
+    """
+
+    candidate: float
+    baseline: float
+    sampled: tuple[int, ...] = ()
+    points: tuple[tuple[int, float], ...] = ()
+    baseline_macs: int = 0
+
+
 def typical_architectures(prepared: Prepared) -> list[Architecture]:
     """Of random feasible architectures two: those whose MACs are nearest to the mean of the smaller and of the larger
     half (the first of each, where costs are unknown); one where there is only one.
@@ -34,15 +51,23 @@ def typical_architectures(prepared: Prepared) -> list[Architecture]:
     seconds, which is what a number of trials takes in all. Where a few are many times larger than most, a median
     promised three times the trials that came. Two err less than one: equal MACs may take half as long again.
     """
-    costs = prepared.costs
-    found: list[tuple[int, Architecture]] = []
-    for architecture in _some_feasible(prepared):
-        try:
-            macs = costs.of(architecture).macs if costs is not None else 0
-        except (BuildError, TrialError):
-            macs = 0
-        found.append((macs, architecture))
-    found.sort(key=lambda one: one[0])
+    return _typical(_with_macs(prepared))
+
+
+def _with_macs(prepared: Prepared) -> list[tuple[int, Architecture]]:
+    found = [(_macs(prepared, architecture), architecture) for architecture in _some_feasible(prepared)]
+    return sorted(found, key=lambda one: one[0])
+
+
+def _macs(prepared: Prepared, architecture: Architecture) -> int:
+    """0 where they are not known."""
+    try:
+        return prepared.costs.of(architecture).macs if prepared.costs is not None else 0
+    except (BuildError, TrialError):
+        return 0
+
+
+def _typical(found: list[tuple[int, Architecture]]) -> list[Architecture]:
     chosen = []
     for half in filter(None, (found[: len(found) // 2], found[len(found) // 2 :])):
         mean = statistics.fmean(macs for macs, _ in half)
@@ -69,23 +94,40 @@ def _some_feasible(prepared: Prepared) -> list[Architecture]:
     return found
 
 
-def seconds_per_epoch(prepared: Prepared, executor: Executor, interrupted: Callable[[], bool]) -> tuple[float, float]:
-    """Seconds of one epoch of an average network of the space, and of the baseline, trained side by side.
+def probe(prepared: Prepared, executor: Executor, interrupted: Callable[[], bool]) -> Probed:
+    """Train average networks of the space and the baseline side by side.
 
     Short epochs are measured again over four, since the first one also warms up. Raises StudyFailedError
     when nothing can be trained at all.
     """
     seed = derive(prepared.settings.seed, "probe")
-    typical = [Task(-1, architecture.decisions, seed, 1) for architecture in typical_architectures(prepared)]
-    baseline = typical[0]
+    sampled = _with_macs(prepared)
+    architectures = _typical(sampled)
+    typical = [Task(-1, architecture.decisions, seed, 1) for architecture in architectures]
+    baseline, baseline_macs = typical[0], 0
     if prepared.baseline_architecture is not None:
         baseline = msgspec.structs.replace(baseline, decisions=prepared.baseline_architecture.decisions)
+        baseline_macs = _macs(prepared, prepared.baseline_architecture)
     elif prepared.baseline_factory is not None:
         baseline = msgspec.structs.replace(baseline, decisions={}, network="baseline")
-    measured: list[float | None] = [None] * (len(typical) + 1)
+    measured = _measured(executor, [*typical, baseline], interrupted)
+    fallback = max([seconds for seconds in measured if seconds is not None], default=1.0)
+    candidates = [seconds for seconds in measured[:-1] if seconds]
+    macs = [*(_macs(prepared, architecture) for architecture in architectures), baseline_macs]
+    points = [(n, seconds) for n, seconds in zip(macs, measured, strict=True) if n and seconds]
+    return Probed(
+        statistics.fmean(candidates) if candidates else fallback, measured[-1] or fallback,
+        tuple(n for n, _ in sampled if n), tuple(points), baseline_macs,
+    )  # fmt: skip
+
+
+def _measured(executor: Executor, tasks: list[Task], interrupted: Callable[[], bool]) -> list[float | None]:
+    """Seconds of an epoch of each; None for one that failed."""
+    measured: list[float | None] = [None] * len(tasks)
     for epochs in (1, 4):
-        tasks = [msgspec.structs.replace(task, epochs=epochs) for task in (*typical, baseline)]
-        outcomes = run_tasks(executor, tasks, interrupt=interrupted)
+        outcomes = run_tasks(
+            executor, [msgspec.structs.replace(task, epochs=epochs) for task in tasks], interrupt=interrupted
+        )
         for i, outcome in enumerate(outcomes):
             if isinstance(outcome, Outcome) and outcome.epochs:
                 measured[i] = outcome.seconds / outcome.epochs
@@ -97,6 +139,4 @@ def seconds_per_epoch(prepared: Prepared, executor: Executor, interrupted: Calla
             raise StudyFailedError(f"the probe trainings failed ({failure_line(failed)})\n{failed.traceback}".rstrip())
         if interrupted() or min(known) > LONG_ENOUGH:
             break
-    fallback = max([seconds for seconds in measured if seconds is not None], default=1.0)
-    candidates = [seconds for seconds in measured[:-1] if seconds]
-    return statistics.fmean(candidates) if candidates else fallback, measured[-1] or fallback
+    return measured

@@ -26,6 +26,7 @@ from searchitect.executors import Executor
 from searchitect.records import Fidelity, State, Trial, goals, losses, thoroughness
 from searchitect.seeds import derive
 from searchitect.session import budget
+from searchitect.session.affording import affordable, left_out
 from searchitect.session.finalizing import (
     finalists,
     finalize,
@@ -37,13 +38,13 @@ from searchitect.session.hopeless import Hopeless
 from searchitect.session.leaving import leave_best_so_far
 from searchitect.session.passes import Passes, evaluator_of, inherited_task, inner_strategy, shares_weights
 from searchitect.session.preparing import Prepared
-from searchitect.session.probing import seconds_per_epoch
-from searchitect.session.screening import judged, screened
+from searchitect.session.probing import probe
+from searchitect.session.proposing import proposer
+from searchitect.session.screening import judged
 from searchitect.session.speed import Speed
-from searchitect.session.timeplan import final_seeds, full_trials, more_finals, shared_out, tuning_seconds
+from searchitect.session.timeplan import final_seeds, more_finals, shared_out, tuning_seconds
 from searchitect.store import Store
-from searchitect.strategies import Setting, make_strategy, strategy_class
-from searchitect.strategies.control import Beside
+from searchitect.strategies import Setting, strategy_class
 
 CHECKPOINT_FROM = 20.0  # seconds of a trial; shorter ones are repeated, not continued, after an interruption
 MEASURED_BY_CLOCK = {"latency_ms", "seconds"}  # equal functions may differ in these
@@ -190,6 +191,7 @@ class Session:
         """Epochs in the search and in the end. With a budget they follow from probe trainings: an event,
         stored once and never recomputed. None when a signal cut the probes short: they say nothing then."""
         stored = self.store.meta.get("fidelities")
+        self.prepared.most_macs = (self.store.meta.get("forecast") or {}).get("most_macs")
         if stored is not None:
             return msgspec.convert(stored, budget.Fidelities)
         settings, prepared = self.settings, self.prepared
@@ -200,15 +202,19 @@ class Session:
             found = budget.Fidelities(epochs, 1.0, epochs, reserve)
         else:
             self.observer.progress(Progress("probe", text="measuring what an epoch costs here", elapsed=self.elapsed))
-            self.candidate_epoch, self.baseline_epoch = seconds_per_epoch(prepared, executor, interrupts)
+            probed = probe(prepared, executor, interrupts)
             if interrupts():
                 return None
-            strategy = None if self.method else str(self.store.meta["strategy"]["name"])
-            self.note_seconds(probe=self.elapsed)
-            known = (total, self.elapsed, self.candidate_epoch, self.baseline_epoch)
-            found = shared_out(prepared, strategy, *known)
+            strategy, spent = None if self.method else str(self.store.meta["strategy"]["name"]), self.elapsed
+            self.note_seconds(probe=spent)
+            stays = affordable(prepared, strategy, total, spent, probed)
+            self.candidate_epoch, self.baseline_epoch = stays.candidate, probed.baseline
+            found = shared_out(prepared, strategy, total, spent, stays.candidate, probed.baseline)
             if strategy is not None:
-                self.store.set_meta(forecast=msgspec.to_builtins(buys(prepared, strategy, *known)))
+                self.store.set_meta(forecast=msgspec.to_builtins(buys(prepared, strategy, total, spent, probed)))
+            if stays.most_macs is not None:
+                prepared.most_macs = stays.most_macs
+                self.observer.message(left_out(stays, total))
         evaluator = dict(self.store.meta["evaluator"]) | {"epochs": found.epochs}
         self.store.set_meta(
             fidelities=msgspec.to_builtins(found), baseline_epoch=self.baseline_epoch,
@@ -230,14 +236,8 @@ class Session:
             prepared.space, prepared.objectives, settings.seed, self._fidelity(fidelities), feasible, prepared.start,
             excess=None if feasible is None else prepared.excess,
         )  # fmt: skip
-        if settings.screen:
-            expected = settings.trials or full_trials(str(self.store.meta["strategy"]["name"]))
-            strategy = screened(prepared, self.store, name, options, setting, expected)
-        else:
-            strategy = make_strategy(name, setting, options)
-        if settings.control:
-            control = make_strategy(settings.control, setting._replace(seed=derive(settings.seed, "control"), start=()))
-            strategy = Beside(strategy, control, timed=self.end is not None)
+        timed = self.end is not None
+        strategy = proposer(prepared, self.store, setting, (name, options), timed, self.observer.message)
         limits = Limits(trials=settings.trials, patience=settings.patience, time_limit=settings.time_limit)
         if self.end is not None:
             limits.deadline, limits.reserve = self.end - fidelities.reserve, fidelities.reserve

@@ -1,0 +1,102 @@
+"""What a budget cannot train is left out of a space that was chosen for the user."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from searchitect import search
+from searchitect.records import State
+from searchitect.session.affording import DEAREST, LEAST_SHARE, Affordable, affordable, left_out
+from searchitect.session.preparing import Given, prepare
+from searchitect.session.probing import Probed
+from searchitect.session.timeplan import shared_out
+from searchitect.settings import Settings
+from searchitect.spaces import load_space
+
+SIZES = tuple(range(1_000, 101_000, 1_000))  # of a hundred random networks
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    return prepare(Settings(data="digits", budget="2m", workers=2), Given())
+
+
+def probed(second_each: float, sizes=SIZES, baseline_macs=5_000):
+    """Seconds of an epoch are multiply-accumulates / 1,000 times so many."""
+    points = tuple((n, n / 1_000 * second_each) for n in (25_000, 75_000, baseline_macs))
+    return Probed(50 * second_each, 5 * second_each, sizes, points, baseline_macs)
+
+
+def test_where_everything_can_be_trained_everything_stays(chosen):
+    found = affordable(chosen, "random", 120.0, 1.0, probed(1e-4))
+    assert (found.most_macs, found.share, found.candidate) == (None, 1.0, pytest.approx(50e-4))
+
+
+def test_what_stays_is_the_largest_part_that_can_be_trained_to_the_end(chosen):
+    """Against a search through all parts, by the same plan of a budget."""
+    for each in (0.004, 0.01, 0.02):
+        probe = probed(each, baseline_macs=1_000)
+        found = affordable(chosen, "random", 120.0, 1.0, probe)
+        enough = []
+        for count in range(10, 101):
+            seconds = [n / 1_000 * each for n in SIZES[:count]]
+            mean = max(sum(seconds) / count, seconds[-1] / DEAREST)
+            plan = shared_out(chosen, "random", 120.0, 1.0, mean, min(mean, probe.baseline))
+            enough += [count] * (plan.final_epochs >= chosen.full_epochs)
+        assert 10 < max(enough) < 100, "an instructive case"
+        assert found.most_macs == SIZES[max(enough) - 1]
+        assert found.share == max(enough) / 100
+        assert found.candidate == pytest.approx(sum(n / 1_000 * each for n in SIZES[: max(enough)]) / max(enough))
+
+
+def test_the_smallest_and_those_up_to_the_hand_made_one_stay(chosen):
+    hopeless = affordable(chosen, "random", 120.0, 1.0, probed(100.0))
+    assert hopeless.share == LEAST_SHARE
+    assert hopeless.most_macs == 10_000
+    larger = affordable(chosen, "random", 120.0, 1.0, probed(100.0, baseline_macs=40_000))
+    assert (larger.most_macs, larger.share) == (40_000, 0.4)
+    largest = affordable(chosen, "random", 120.0, 1.0, probed(100.0, baseline_macs=400_000))
+    assert (largest.most_macs, largest.share) == (None, 1.0)
+
+
+def test_what_the_user_decided_is_not_narrowed(chosen):
+    dear = probed(100.0)
+    own = prepare(Settings(data="digits", budget="2m", workers=2), Given(space=load_space("cnn", size=8, width=8)))
+    named = prepare(Settings(data="digits", budget="2m", workers=2, space="cnn"), Given())
+    epochs = prepare(Settings(data="digits", budget="2m", workers=2, epochs=3), Given())
+    for one in (own, named, epochs):
+        assert affordable(one, "random", 120.0, 1.0, dear).most_macs is None
+    assert affordable(chosen, None, 120.0, 1.0, dear).most_macs is None, "weights are shared"
+    assert affordable(chosen, "random", 120.0, 1.0, Probed(9.0, 9.0)).most_macs is None, "costs are not known"
+
+
+def test_it_is_said():
+    text = left_out(Affordable(1.0, 2_500_000, 0.37), 480.0)
+    assert "8 min" in text
+    assert "2.5 M" in text
+    assert "37 %" in text
+
+
+def test_larger_networks_are_infeasible_and_known_by_how_much(chosen):
+    drawn = [chosen.space.sample(i) for i in range(60)]
+    macs = [chosen.costs.of(a).macs for a in drawn]
+    most = sorted(macs)[30]
+    limited = replace(chosen, most_macs=most)
+    for architecture, n in zip(drawn, macs, strict=True):
+        assert limited.feasible(architecture) == (n <= most)
+        assert limited.excess(architecture) == pytest.approx(max(n / most - 1, 0.0))
+
+
+def test_a_study_keeps_to_it_and_says_so(tmp_path):
+    """A budget in which no usual network of the space can be trained to the end."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 1_500)
+    x = rng.normal(size=(1_500, 4, 96)).astype(np.float32) + y[:, None, None]
+    study = search(data=(x, y), budget="12s", executor="serial", path=tmp_path / "s")
+    most = study.meta["forecast"]["most_macs"]
+    assert most is not None
+    done = [t for t in study.trials if t.state is State.DONE and t.value("macs")]
+    assert done
+    assert all(t.value("macs") <= most for t in done)
+    assert "Largest network" in (tmp_path / "s" / "report.html").read_text()
