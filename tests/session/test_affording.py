@@ -7,7 +7,7 @@ import pytest
 
 from searchitect import search
 from searchitect.records import State
-from searchitect.session.affording import DEAREST, LEAST_SHARE, Affordable, affordable, left_out
+from searchitect.session.affording import DEAREST, LEAST_SHARE, Affordable, affordable, between, left_out
 from searchitect.session.preparing import Given, prepare
 from searchitect.session.probing import Probed
 from searchitect.session.timeplan import shared_out
@@ -69,6 +69,13 @@ def test_what_the_user_decided_is_not_narrowed(chosen):
         assert affordable(one, "random", 120.0, 1.0, dear).most_macs is None
     assert affordable(chosen, None, 120.0, 1.0, dear).most_macs is None, "weights are shared"
     assert affordable(chosen, "random", 120.0, 1.0, Probed(9.0, 9.0)).most_macs is None, "costs are not known"
+
+
+def test_seconds_of_networks_that_were_not_probed():
+    at = between([(10_000, 3.0), (1_000, 1.0), (100_000, 30.0)])
+    assert [at(n) for n in (500, 1_000, 5_500, 10_000, 55_000, 100_000, 200_000)] == [
+        1.0, 1.0, 2.0, 3.0, 16.5, 30.0, 60.0
+    ]  # fmt: skip
 
 
 def test_it_is_said():

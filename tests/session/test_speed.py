@@ -5,7 +5,7 @@ import pytest
 
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial
 from searchitect.session import speed
-from searchitect.session.speed import LATEST, Speed, crowded, epoch_seconds, line_through
+from searchitect.session.speed import LATEST, Speed, _line, crowded, epoch_seconds
 from searchitect.space import Architecture
 
 
@@ -61,11 +61,11 @@ def test_an_epoch_is_one_on_all_rows():
 def test_the_line_is_least_squares_without_nonsense():
     x, y = [1.0, 2.0, 4.0, 7.0], [1.5, 2.4, 4.7, 7.4]
     slope, start = np.polyfit(x, y, 1)
-    line = line_through(x, y)
+    line = _line(x, y)
     assert [line(a) for a in (2.0, 9.0)] == pytest.approx([slope * 2 + start, slope * 9 + start])
-    assert line_through([1.0, 2.0], [3.0, 1.0])(5.0) == 2.0, "larger networks are not faster"
-    assert line_through([1.0, 2.0], [0.5, 4.0])(4.0) == pytest.approx(6.0), "through the origin at least"
-    assert line_through([2.0, 2.0], [1.0, 3.0])(2.0) == 2.0
+    assert _line([1.0, 2.0], [3.0, 1.0])(5.0) == 2.0, "larger networks are not faster"
+    assert _line([1.0, 2.0], [0.5, 4.0])(4.0) == pytest.approx(6.0), "through the origin at least"
+    assert _line([2.0, 2.0], [1.0, 3.0])(2.0) == 2.0
 
 
 @pytest.mark.parametrize(("load", "workers", "times"), [

@@ -12,10 +12,11 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from searchitect.report.plain import show_count, show_duration
 from searchitect.session.preparing import Prepared
 from searchitect.session.probing import Probed
-from searchitect.session.speed import line_through
 from searchitect.session.timeplan import shared_out
 
 LEAST_SHARE = 0.1  # of random networks that always stay, the smallest ones
@@ -49,7 +50,7 @@ def affordable(prepared: Prepared, strategy: str | None, total: float, spent: fl
         found = shared_out(prepared, strategy, total, spent, each, min(each, probed.baseline))
         return found.final_epochs >= prepared.full_epochs
 
-    seconds = line_through([macs for macs, _ in probed.points], [s for _, s in probed.points])
+    seconds = between(probed.points)
     least = max(1, round(LEAST_SHARE * len(sampled)))
     count = next((n for n in range(len(sampled), least, -1) if enough(_planned(sampled[:n], seconds))), least)
     most = max(sampled[count - 1], probed.baseline_macs)
@@ -57,6 +58,19 @@ def affordable(prepared: Prepared, strategy: str | None, total: float, spent: fl
     if len(stays) == len(sampled):
         return everything
     return Affordable(statistics.fmean(map(seconds, stays)), most, len(stays) / len(sampled))
+
+
+def between(points: Sequence[tuple[int, float]]) -> Callable[[int], float]:
+    """Seconds over multiply-accumulates: straight between what was measured, in proportion beyond the largest. Smaller
+    networks than the smallest take what that one takes: most of it is the cost of a step."""
+    known = sorted(points)
+    sizes, seconds = zip(*known, strict=True)
+
+    def at(macs: int) -> float:
+        inside = float(np.interp(macs, sizes, seconds))
+        return inside * max(1.0, macs / sizes[-1])
+
+    return at
 
 
 def left_out(stays: Affordable, total: float) -> str:

@@ -30,7 +30,7 @@ class Speed:
         self.latest = {trial.number for trial, _ in latest}
         self.slower = 1.0
         if len(before) >= LATEST:
-            line = line_through([macs for _, macs in before], [epoch_seconds(trial) for trial, _ in before])
+            line = _line([macs for _, macs in before], [epoch_seconds(trial) for trial, _ in before])
             found = statistics.median(epoch_seconds(trial) / line(macs) for trial, macs in latest)
             self.slower = max(1.0, found) if found > NOTICEABLE else 1.0
 
@@ -39,7 +39,7 @@ class Speed:
         return epoch_seconds(trial) * (1.0 if trial.number in self.latest else self.slower)
 
 
-def line_through(x: Sequence[float], y: Sequence[float]) -> Callable[[float], float]:
+def _line(x: Sequence[float], y: Sequence[float]) -> Callable[[float], float]:
     """Least squares; a slope or a beginning below zero is none. Never below the least of y."""
     mean_x, mean_y = statistics.fmean(x), statistics.fmean(y)
     square = sum((a - mean_x) ** 2 for a in x)
