@@ -7,16 +7,21 @@ import sys
 import tomllib
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from searchitect import settings
+from searchitect.bench import TABLES
 from searchitect.cli import doctor, searching
 from searchitect.cli.app import COMMANDS, app
 from searchitect.cli.template import json_schema, template
 from searchitect.errors import SearchitectError, UsageError
-from searchitect.spaces import load_space
-from searchitect.strategies import strategy_class
+from searchitect.sharing import METHODS
+from searchitect.spaces import SPACES, load_space
+from searchitect.strategies import STRATEGIES, strategy_class
 from searchitect.study import plan
+from searchitect.training.collected import OPENML
+from searchitect.training.readers import BUNDLED
 
 
 def run(*args):
@@ -32,16 +37,52 @@ def test_a_script_for_each_shell(shell):
 
 
 def test_commands_and_options_are_completed():
-    def offered(words):
-        environment = os.environ | {
-            "_SEARCHITECT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)
-        }  # fmt: skip
-        command = [sys.executable, "-c", "from searchitect.cli import main; main()"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        return {line.partition(",")[2] for line in done.stdout.splitlines()}
+    """By the program that a shell would ask, and without torch."""
+    environment = os.environ | {
+        "_SEARCHITECT_COMPLETE": "bash_complete", "COMP_WORDS": "searchitect s", "COMP_CWORD": "1"
+    }  # fmt: skip
+    command = [sys.executable, "-c", "from searchitect.cli import main; main()"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == {n for n in COMMANDS if n.startswith("s")}
+    assert "--budget" in offered("search --b")
 
-    assert offered("searchitect s") == {name for name in COMMANDS if name.startswith("s")}
-    assert "--budget" in offered("searchitect search --b")
+
+def offered(words):
+    """What a shell would show after these words, the last one unfinished; files and folders as "<file>" and "<dir>"."""
+    *before, typed = words.split(" ")
+    found = ShellComplete(app, {}, "searchitect", "_SEARCHITECT_COMPLETE").get_completions(before, typed)
+    return {one.value if one.type == "plain" else f"<{one.type}>" for one in found}
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [("search --data di", {"diabetes", "digits"}), ("search --data ./m", {"<file>"}),
+     ("search --strategy sp", {"spos"}), ("search --strategy re", {"regularized-evolution", "reinforce"}),
+     ("search --space nb", {"nb101", "nb201"}), ("search --space mine.p", {"<file>"}),
+     ("search --table nb201-cifar1", {"nb201-cifar10", "nb201-cifar100"}), ("search --screen syn", {"synflow"}),
+     ("bench -t fcnet-", {"fcnet-naval", "fcnet-protein"}), ("bench --strategy sp", set()),
+     ("spaces rn", {"rnn"}), ("space check da", {"darts"}), ("space check darts --data wi", {"wine"}),
+     ("show runs/a", {"<dir>"}), ("search --path r", {"<dir>"}), ("search --executor se", {"serial"})],
+)  # fmt: skip
+def test_values_are_completed(words, wanted):
+    assert offered(words) == wanted
+
+
+def test_whole_lists_are_offered():
+    assert offered("search --data ") == {*BUNDLED, OPENML}
+    assert offered("search --space ") == set(SPACES)
+    assert offered("search --strategy ") == {"auto", *STRATEGIES, *METHODS}
+    assert offered("bench --strategy ") == {"auto", *STRATEGIES}
+    assert offered("search --table ") == set(TABLES)
+
+
+def test_completion_loads_no_torch():
+    script = (
+        "import sys\nfrom searchitect.cli.completing import LISTS\n"
+        "assert all(names() for names, _ in LISTS.values())\n"
+        "assert not {'torch', 'sklearn', 'pandas'} & set(sys.modules), 'loaded'\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_demo_is_a_search_on_digits(monkeypatch):

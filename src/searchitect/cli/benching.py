@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from searchitect.cli.app import Command
+from searchitect.cli.completing import completing
 from searchitect.cli.options import Pair, import_from_here, json_option
 from searchitect.cli.text import as_json, columns, labelled, wrap
 from searchitect.errors import StorageError, UsageError
@@ -24,8 +25,10 @@ SHOWN_POINTS = 5
 
 
 @click.command(cls=Command)
-@click.option("--table", "-t", multiple=True, metavar="NAME", help="A shipped table, or FILE.npz. May be repeated.")
-@click.option("--strategy", "-s", multiple=True, metavar="NAME", help="How to search. May be repeated.")
+@click.option("--table", "-t", multiple=True, metavar="NAME", help="A shipped table, or FILE.npz. May be repeated.",
+              shell_complete=completing("table"))  # fmt: skip
+@click.option("--strategy", "-s", multiple=True, metavar="NAME", help="How to search. May be repeated.",
+              shell_complete=completing("bench strategy"))  # fmt: skip
 @click.option(
     "--strategy-option",
     multiple=True,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from searchitect.cli.app import Command
+from searchitect.cli.completing import completing
 from searchitect.cli.options import import_from_here, json_option
 from searchitect.cli.text import as_json, labelled
 from searchitect.errors import UsageError
@@ -36,7 +37,7 @@ def strategies(json: bool) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("name", required=False, metavar="[NAME]")
+@click.argument("name", required=False, metavar="[NAME]", shell_complete=completing("space"))
 @json_option
 def spaces(name: str | None, json: bool) -> None:
     """List the ready search spaces, for --space; or show the size and a drawing of one.

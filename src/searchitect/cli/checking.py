@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from searchitect.cli.app import Command
+from searchitect.cli.completing import completing
 from searchitect.cli.options import import_from_here, json_option
 from searchitect.cli.text import as_json, columns, labelled
 from searchitect.errors import UsageError
@@ -27,8 +28,9 @@ def space() -> None:
 
 
 @space.command(cls=Command)
-@click.argument("name", metavar="SPACE")
-@click.option("--data", metavar="SOURCE", help="Data as for `search`: they give the shape of a row and the outputs.")
+@click.argument("name", metavar="SPACE", shell_complete=completing("space"))
+@click.option("--data", metavar="SOURCE", help="Data as for `search`: they give the shape of a row and the outputs.",
+              shell_complete=completing("data"))  # fmt: skip
 @click.option("--target", metavar="COLUMN", help="The column or array of the data that holds the answers.")
 @click.option("--sample", metavar="SHAPE", help="The shape of one row instead of data, for example 3x32x32.")
 @click.option("--outputs", type=click.IntRange(1), help="Classes or target columns; with --sample usually 10.")

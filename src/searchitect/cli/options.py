@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from searchitect import settings
+from searchitect.cli import completing
 from searchitect.cli.app import Command
 from searchitect.errors import StorageError
 
@@ -34,6 +35,7 @@ def settings_options(command: F) -> F:
 def settings_option(name: str) -> Callable[[F], F]:
     """The option of one field."""
     about: dict[str, Any] = {"default": None, "help": _help(name), "metavar": METAVARS.get(name)}
+    about |= completing.about(name)
     usual, flag = settings.default(name), settings.flag(name)
     if isinstance(usual, bool):
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=about["help"])
@@ -118,7 +120,7 @@ def json_option(command: F) -> F:
 
 def study_argument(command: F) -> F:
     """FOLDER: an existing study."""
-    return click.argument("folder", metavar="FOLDER", callback=_study)(command)
+    return click.argument("folder", metavar="FOLDER", callback=_study, shell_complete=completing.folders)(command)
 
 
 def _study(_: click.Context, __: click.Parameter, value: str) -> Path:
