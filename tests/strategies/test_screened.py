@@ -10,7 +10,8 @@ from searchitect.records import Measurement, State, Trial, objectives
 from searchitect.seeds import derive
 from searchitect.space import Layer, Space, one_of
 from searchitect.strategies import Setting, Strategy
-from searchitect.strategies.screened import ENOUGH, UNCHOSEN, Screened, agreement
+from searchitect.strategies.agreement import agreement
+from searchitect.strategies.screened import ENOUGH, UNCHOSEN, Screened
 from searchitect.testing.strategy import StrategyContract, toy_value
 
 SPACE = Space(Layer("toy.Net", {f"n{i}": one_of(0, 1, 2, 3, name=f"n{i}") for i in range(6)}))

@@ -11,6 +11,7 @@ from searchitect.errors import SpaceError, UsageError
 from searchitect.records import PROMOTE, Proposal, Trial, goals
 from searchitect.space import Architecture
 from searchitect.strategies.base import Setting, Strategy
+from searchitect.strategies.rung_ranks import RungRanks
 from searchitect.strategies.rungs import (
     Inner,
     Options,
@@ -101,7 +102,8 @@ class ASHA(Strategy):
 
     Options: `inner`, `inner_options` = who proposes new architectures; `eta` = 1 of how many is promoted;
     `min_epochs` = the least epochs of the lowest rung, or `rungs` = the epochs of all; `brackets` = how many lowest
-    rungs begin trials; `rank_by` = "last" or "extrapolated" (what the learning curve promises).
+    rungs begin trials; `rank_by` = "last" or "extrapolated" (what the learning curve promises); `level` = a rung whose
+    rank correlation with the next is not above it with confidence is switched off (`RungRanks`; None: never).
     """
 
     pauses = True
@@ -109,13 +111,15 @@ class ASHA(Strategy):
     def __init__(
         self, setting: Setting, inner: str = "random", inner_options: Mapping[str, Any] | None = None, eta: int = 3,
         min_epochs: int = 1, rungs: Sequence[int] | None = None, brackets: int = 1, rank_by: RankBy = "last",
+        level: float | None = 0.0,
     ) -> None:  # fmt: skip
-        options = Options(inner, inner_options, eta, min_epochs, rungs, rank_by)
+        options = Options(inner, inner_options, eta, min_epochs, rungs, rank_by, level)
         self.setting = setting
         self.fidelities = ladder(setting.fidelity, options)
         if not isinstance(brackets, int) or brackets < 1:
             raise UsageError(f"brackets={brackets!r}: how many of the lowest rungs begin trials, at least 1")
         self.rank_by = rank_by
+        self.ranks = RungRanks(self.fidelities, level)
         count = min(brackets, len(self.fidelities))
         self.inner = Inner(setting, self.fidelities, range(count), options)
         several = len(goals(setting.objectives)) > 1
@@ -146,7 +150,8 @@ class ASHA(Strategy):
         if found is not None:
             bracket, rung, number = found
             architecture = self.rungs[bracket][rung].promote(number)
-            proposal = promotion(architecture, self.fidelities[rung + 1], number, self.draws, self.events)
+            above = self.fidelities[self.ranks.next(rung)]
+            proposal = promotion(architecture, above, number, self.draws, self.events)
         self.bracket[self.draws] = bracket
         self.draws += 1
         self.events += 1
@@ -156,9 +161,10 @@ class ASHA(Strategy):
         """For the bracket that is furthest behind its share; the first begins the start architectures."""
         total = sum(self.begun) + 1
         bracket = max(range(len(self.begun)), key=lambda i: (self.shares[i] * total - self.begun[i], -i))
+        entry = self.ranks.entry(bracket)
         if self.begun[0] < len(self.setting.start):
-            bracket = 0
-        proposal = self.inner.propose(bracket, self.draws, self.events)
+            bracket = entry = 0
+        proposal = self.inner.propose(entry, self.draws, self.events)
         self.begun[bracket] += 1
         return proposal, bracket
 
@@ -166,7 +172,7 @@ class ASHA(Strategy):
         """(bracket, rung, number), from the highest rung down; the top has nowhere to go."""
         for rung in range(len(self.fidelities) - 2, -1, -1):
             for bracket, rungs in enumerate(self.rungs):
-                number = rungs[rung].promotable()
+                number = rungs[rung].promotable() if self.ranks.on[rung] else None
                 if number is not None:
                     return bracket, rung, number
         return None
@@ -190,6 +196,7 @@ class ASHA(Strategy):
             return
         result = result_of(trial, self.setting.objectives, self.rank_by, self.fidelities[-1].epochs)
         if result is not None:
+            self.ranks.tell(rung, trial, result.losses[0])
             self.rungs[bracket][rung].add(trial, result)
 
     def _allowed(self, architecture: Architecture) -> bool:

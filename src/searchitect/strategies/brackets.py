@@ -9,14 +9,16 @@ from searchitect.errors import SpaceError
 from searchitect.records import Fidelity, Proposal, Trial
 from searchitect.space import Architecture
 from searchitect.strategies.base import Setting
+from searchitect.strategies.rung_ranks import RungRanks
 from searchitect.strategies.rungs import Inner, Options, Result, best_first, holder, promotion, result_of
 
 
 class Bracket:
-    """One bracket: `sizes[i]` trials at rung `start + i`, the best of each going on to the next."""
+    """One bracket: `sizes[i]` trials at `rungs[i]`, the best of each going on to the next."""
 
-    def __init__(self, start: int, sizes: Sequence[int]) -> None:
-        self.start = start
+    def __init__(self, rungs: Sequence[int], sizes: Sequence[int]) -> None:
+        self.rungs = list(rungs)
+        self.start = self.rungs[0]
         self.sizes = list(sizes)
         self.stage = 0
         self.issued = 0  # proposals of this stage
@@ -29,7 +31,7 @@ class Bracket:
     @property
     def rung(self) -> int:
         """Where its trials are measured now."""
-        return self.start + self.stage
+        return self.rungs[self.stage]
 
     @property
     def open(self) -> bool:
@@ -77,6 +79,7 @@ class Brackets:
 
     When all open ones wait for results, another is begun, so that a free worker always gets something; when the inner
     strategy has nothing new, a bracket whose trials have all ended goes on with those. What is raised leaves no trace.
+    A bracket leaves out the rungs that are switched off when it begins (`RungRanks`), with the trials planned there.
 
     plan: (lowest rung, trials at each rung) of each bracket.
     """
@@ -89,6 +92,7 @@ class Brackets:
         self.fidelities = fidelities
         self.plan = plan
         self.rank_by = options.rank_by
+        self.ranks = RungRanks(fidelities, options.level)
         self.inner = Inner(setting, fidelities, [start for start, _ in plan], options)
         self.begun = 0  # brackets
         self.open: list[Bracket] = []
@@ -116,7 +120,7 @@ class Brackets:
                 except SpaceError as error:
                     problem = error
         for turn in range(self.begun, self.begun + len(self.plan)):
-            bracket = Bracket(*self.plan[turn % len(self.plan)])
+            bracket = self._bracket(*self.plan[turn % len(self.plan)])
             try:
                 proposal = self.inner.propose(bracket.start, self.draws, self.events)
             except SpaceError as error:
@@ -132,6 +136,13 @@ class Brackets:
         assert problem is not None
         raise problem
 
+    def _bracket(self, start: int, sizes: Sequence[int]) -> Bracket:
+        """Of a plan what is on; the user's start architectures begin where they were to begin."""
+        rungs = range(start, start + len(sizes))
+        early = self.draws < len(self.setting.start)
+        kept = [(rung, n) for rung, n in zip(rungs, sizes, strict=True) if early or self.ranks.on[rung]]
+        return Bracket([rung for rung, _ in kept], [n for _, n in kept])
+
     def _promotion(self, bracket: Bracket) -> Proposal:
         number, architecture = bracket.queue.popleft()
         return promotion(architecture, self.fidelities[bracket.rung], number, self.draws, self.events)
@@ -143,7 +154,9 @@ class Brackets:
         bracket = self.owner.pop(trial.proposal.draw, None)
         if bracket is None:
             return
-        full = self.fidelities[-1].epochs
-        bracket.tell(trial, result_of(trial, self.setting.objectives, self.rank_by, full))
+        result = result_of(trial, self.setting.objectives, self.rank_by, self.fidelities[-1].epochs)
+        if result is not None:
+            self.ranks.tell(bracket.rung, trial, result.losses[0])
+        bracket.tell(trial, result)
         if bracket.over:
             self.open.remove(bracket)

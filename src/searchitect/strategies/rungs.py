@@ -19,7 +19,7 @@ from searchitect.records import PROMOTE, Fidelity, Objective, Proposal, State, T
 from searchitect.seeds import derive
 from searchitect.space import Architecture
 from searchitect.strategies import make_strategy, pareto
-from searchitect.strategies.base import Setting, fitness
+from searchitect.strategies.base import Setting, Strategy, fitness
 from searchitect.strategies.extrapolation import extrapolated
 
 RankBy = Literal["last", "extrapolated"]
@@ -35,6 +35,7 @@ class Options(NamedTuple):
     min_epochs: int = 1
     rungs: Sequence[int] | None = None
     rank_by: RankBy = "last"
+    level: float | None = 0.0
 
 
 class Result(NamedTuple):
@@ -96,7 +97,8 @@ class Inner:
 
     Each hears of the trials at its own rung alone, whoever began or promoted them, so that no surrogate ever mixes
     fidelities. It sees its own proposals come back with its own count of draws; promotions and the user's
-    architectures reach it as strangers. The first rung's one has the study's seed and the start architectures.
+    architectures reach it as strangers. The first rung's one has the study's seed and the start architectures. Where
+    trials begin at another rung than was planned, its strategy is made then, and told what was measured there.
     """
 
     def __init__(
@@ -104,17 +106,27 @@ class Inner:
     ) -> None:
         if options.inner in NESTED:
             raise UsageError(f"inner={options.inner!r} has rungs of its own; name a strategy without")
+        self.setting, self.options = setting, options
         self.fidelities = fidelities
-        self.strategies = {}
+        self.first = min(starts)
+        self.strategies: dict[int, Strategy] = {}
+        self.unheard: dict[int, list[Trial]] = {i: [] for i in range(len(fidelities))}  # at rungs without a strategy
         for rung in sorted(set(starts)):
-            own = setting._replace(fidelity=fidelities[rung])
-            if rung > min(starts):
-                own = own._replace(seed=derive(setting.seed, "inner", rung), start=())
-            self.strategies[rung] = make_strategy(options.inner, own, dict(options.inner_options or {}))
+            self._make(rung)
         self.flying: dict[int, Proposal] = {}  # the inner proposal of each draw that has not been told
+
+    def _make(self, rung: int) -> None:
+        own = self.setting._replace(fidelity=self.fidelities[rung])
+        if rung > self.first:
+            own = own._replace(seed=derive(self.setting.seed, "inner", rung), start=())
+        self.strategies[rung] = made = make_strategy(self.options.inner, own, dict(self.options.inner_options or {}))
+        for trial in self.unheard.pop(rung):
+            made.tell(replace(trial, proposal=replace(trial.proposal, draw=-1, events=0)))
 
     def propose(self, rung: int, draw: int, events: int) -> Proposal:
         """Something new at a rung, as proposal number `draw` of the whole. Raises SpaceError when there is nothing."""
+        if rung not in self.strategies:
+            self._make(rung)
         (proposal,) = self.strategies[rung].ask(1)
         self.flying[draw] = proposal
         return replace(proposal, draw=draw, events=events)
@@ -128,6 +140,10 @@ class Inner:
                 mine = own is not None and same(own.fidelity, proposal.fidelity)
                 draw, events = (own.draw, own.events) if own is not None and mine else (-1, 0)
                 strategy.tell(replace(trial, proposal=replace(proposal, draw=draw, events=events)))
+        if self.options.level is not None:
+            for rung, trials in self.unheard.items():
+                if same(proposal.fidelity, self.fidelities[rung]):
+                    trials.append(trial)
 
 
 def same(one: Fidelity, other: Fidelity) -> bool:

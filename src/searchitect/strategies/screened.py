@@ -4,46 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec.structs import replace
-from scipy.special import ndtri
 
 from searchitect.errors import UsageError
 from searchitect.records import Proposal, State, Trial, losses
 from searchitect.seeds import stream
 from searchitect.space import Architecture
 from searchitect.strategies import strategy_class
+from searchitect.strategies.agreement import Agreement, agreement
 from searchitect.strategies.base import Setting, Strategy, first_feasible
 
 UNCHOSEN = 3  # one of so many warm starts is drawn without regard to its score
 ENOUGH = 12  # measured unchosen ones from which the score is judged
-SURE = 0.9  # of the interval
-
-
-class Agreement(NamedTuple):
-    """Spearman's rank correlation of n pairs and its interval."""
-
-    rho: float
-    low: float
-    high: float
-    n: int
-
-
-def agreement(first: Sequence[float], second: Sequence[float], level: float = SURE) -> Agreement:
-    """Interval by Fisher's z with the variance (1 + ρ²/2) / (n - 3) of Bonett and Wright 2000.
-
-    Fewer than four pairs, or one value everywhere, say nothing: ρ is 0 and the interval everything.
-    """
-    n = len(first)
-    if n < 4 or min(len(set(first)), len(set(second))) < 2:
-        return Agreement(0.0, -1.0, 1.0, n)
-    from scipy.stats import spearmanr  # a second to import
-
-    rho = float(spearmanr(first, second).statistic)
-    z, wide = math.atanh(max(min(rho, 1 - 1e-9), -1 + 1e-9)), float(ndtri((1 + level) / 2))
-    error = wide * math.sqrt((1 + rho * rho / 2) / (n - 3))
-    return Agreement(rho, math.tanh(z - error), math.tanh(z + error), n)
 
 
 class Screened(Strategy):

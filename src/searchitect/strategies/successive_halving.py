@@ -24,7 +24,8 @@ class SuccessiveHalving(Strategy):
 
     Options: `inner`, `inner_options` = who proposes new architectures; `eta` = 1 of how many is promoted;
     `min_epochs` = the least epochs of the lowest rung, or `rungs` = the epochs of all; `rank_by` = "last" or
-    "extrapolated" (what the learning curve promises).
+    "extrapolated" (what the learning curve promises); `level` = a rung whose rank correlation with the next is not
+    above it with confidence is switched off (`RungRanks`; None: never).
     """
 
     pauses = True
@@ -32,8 +33,9 @@ class SuccessiveHalving(Strategy):
     def __init__(
         self, setting: Setting, inner: str = "random", inner_options: Mapping[str, Any] | None = None, eta: int = 3,
         min_epochs: int = 1, rungs: Sequence[int] | None = None, rank_by: RankBy = "last",
+        level: float | None = 0.0,
     ) -> None:  # fmt: skip
-        options = Options(inner, inner_options, eta, min_epochs, rungs, rank_by)
+        options = Options(inner, inner_options, eta, min_epochs, rungs, rank_by, level)
         fidelities = ladder(setting.fidelity, options)
         last = len(fidelities) - 1
         self.brackets = Brackets(setting, fidelities, [(0, [eta ** (last - i) for i in range(last + 1)])], options)
