@@ -22,7 +22,7 @@ from searchitect.finalize import formats, read_bundle, rebuild, run_bundle, writ
 from searchitect.nets import build
 from searchitect.seeds import stream
 
-LATER = {"ft_transformer", "resnet", "rnn", "vit"}  # in `tests/spaces/test_new_kinds_whole.py` each time
+LATER = {"ft_transformer", "nb101", "resnet", "rnn", "vit"}  # in `tests/spaces/` each time
 MANY = int(os.environ.get("SEARCHITECT_FORMATS", "2"))
 L = lazy(nn)
 WITH_TORCH_ALONE = """

@@ -7,7 +7,7 @@ import report_fakes as fakes
 
 from searchitect.report import page
 from searchitect.report.cells import Arrow, Graph, _apex, content, drawing, graphs
-from searchitect.spaces import load_space, nb201
+from searchitect.spaces import load_space, nb101, nb201
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3", "skip_connect")
 
@@ -47,6 +47,24 @@ def test_layers_of_macro_with_their_skips():
     assert found == [
         (0, 1, "conv_3x3"), (0, 2, "skip"), (1, 2, "conv_3x3"), (2, 3, "conv_3x3"), (2, 4, "skip"), (3, 4, "conv_3x3"),
     ]  # fmt: skip
+
+
+def test_vertices_of_nb101_hold_the_operations():
+    space = load_space("nb101")
+    (graph,) = graphs(space.to_json(), nb101.decisions(*nb101.INCEPTION))
+    assert graph.nodes == ("in", "1", "2", "3", "4", "5", "out")
+    assert graph.beside == ("", "conv_3x3", "conv_1x1", "max_pool_3x3", "conv_3x3", "conv_3x3", "")
+    assert [(a.start, a.end) for a in graph.arrows] == [
+        (0, 1), (0, 2), (0, 3), (0, 4), (4, 5), (1, 6), (2, 6), (3, 6), (5, 6)
+    ]  # fmt: skip
+    root = ET.fromstring(str(drawing(graph)))
+    words = [(e.text, float(e.get("x"))) for e in root.iter() if e.get("text-anchor") == "end" and e.text]
+    assert [word for word, _ in words] == [word for word in graph.beside if word]
+    assert all(x - 6.6 * len(word) >= 0 for word, x in words)  # nothing is cut off at the left
+    assert "1 is conv_3x3" in root.get("aria-label")
+    cut = nb101.decisions("0-1", "conv_3x3")
+    assert graphs(space.to_json(), cut) == []
+    assert graphs(space.to_json(), {}) == []
 
 
 @pytest.mark.parametrize("name", ["nb201", "darts", "macro"])

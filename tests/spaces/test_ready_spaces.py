@@ -1,4 +1,5 @@
 import importlib
+import itertools
 import math
 
 import pytest
@@ -9,7 +10,7 @@ import searchitect.nets as nets
 import searchitect.spaces as spaces
 from searchitect.errors import UsageError
 from searchitect.nets import Costs, build
-from searchitect.space import Space
+from searchitect.space import Architecture, Space
 from searchitect.spaces import SPACES, auto, load_space, nb201
 from searchitect.spaces.automatic import shared
 from searchitect.torchseeds import seeded_torch
@@ -18,12 +19,19 @@ SHAPES = {
     "cnn": (1, 28, 28), "mlp": (20,), "tcn": (3, 40), "nb201": (3, 12, 12), "mobilenet": (3, 16, 16),
     "darts": (3, 12, 12), "transformer": (3, 16, 16), "macro": (3, 12, 12),
     "gpt": (12,), "ft_transformer": (5,), "resnet": (3, 12, 12), "vit": (3, 12, 12), "rnn": (3, 8),
+    "nb101": (3, 12, 12),
 }  # fmt: skip
 SMALL = {"nb201": {"cells": 1, "width": 4}, "darts": {"cells": 3, "width": 4}, "macro": {"layers": 4, "width": 4},
          "gpt": {"vocabulary": 9, "length": 12, "dims": (4, 8)},
          "ft_transformer": {"dims": (4, 8), "depth": 2}, "resnet": {"widths": (4, 8), "depth": 2},
-         "vit": {"dims": (12, 24), "depth": 2}, "rnn": {"length": 8, "widths": (4, 8)}}  # fmt: skip
-IMAGES = ("cnn", "nb201", "mobilenet", "darts", "transformer", "macro", "resnet", "vit")
+         "vit": {"dims": (12, 24), "depth": 2}, "rnn": {"length": 8, "widths": (4, 8)},
+         "nb101": {"cells": 1, "width": 6}}  # fmt: skip
+IMAGES = ("cnn", "nb201", "mobilenet", "darts", "transformer", "macro", "resnet", "vit", "nb101")
+
+
+def drawn(space: Space, n: int) -> list[Architecture]:
+    """The first n random architectures that the space allows."""
+    return list(itertools.islice(filter(space.allows, (space.sample(i) for i in itertools.count())), n))
 
 
 def trains(space: Space, architecture, shape, outputs=3, batch=4):
@@ -44,7 +52,7 @@ def trains(space: Space, architecture, shape, outputs=3, batch=4):
 def test_samples_and_the_baseline_train(name, samples):
     space = load_space(name, **SMALL.get(name, {}))
     assert space.name == name
-    for architecture in [space.architecture(space.baseline), *(space.sample(i) for i in range(samples))]:
+    for architecture in [space.architecture(space.baseline), *drawn(space, samples)]:
         trains(space, space.validate(architecture), SHAPES[name])
 
 
@@ -53,8 +61,8 @@ def test_samples_and_the_baseline_train(name, samples):
 def test_any_image_will_do(name, shape):
     options = SMALL.get(name, {}) | ({"patch": 1} if name in ("transformer", "vit") and min(shape[1:]) < 4 else {})
     space = load_space(name, **options)
-    for i in range(4):
-        trains(space, space.sample(i), shape)
+    for architecture in drawn(space, 4):
+        trains(space, architecture, shape)
 
 
 @pytest.mark.parametrize("size", [4, 5, 8, 14, 19, 20, 28, 32, 64, 95, 96, 224])
@@ -116,6 +124,9 @@ def test_exact_sizes():
         assert load_space("vit", depth=depth).size.finite == 3 * 3 * powers(9, 1, depth)
         assert load_space("ft_transformer", depth=depth).size.finite == 3 * 3 * powers(12, 1, depth)
         assert load_space("rnn", nodes=depth).size.finite == 3 * 3 * 4**depth * math.factorial(depth - 1)
+    for vertices in (4, 6, 7):
+        size = load_space("nb101", vertices=vertices).size.finite
+        assert size == 2 ** (vertices * (vertices - 1) // 2) * 3 ** (vertices - 2)
     for layers in (1, 3, 5):
         skips = layers * (layers - 1) // 2
         assert load_space("macro", layers=layers, halvings=1).size.finite == 6**layers * 2**skips
@@ -211,7 +222,7 @@ def test_spaces_come_back_from_a_file(name):
     again = Space.from_json(space.to_json())
     assert again.fingerprint == space.fingerprint
     assert again.size == space.size
-    architecture = again.sample(3)
+    architecture = drawn(again, 4)[3]
     assert Costs(again, SHAPES[name], 3).of(architecture) == Costs(space, SHAPES[name], 3).of(architecture)
     trains(again, architecture, SHAPES[name])
 

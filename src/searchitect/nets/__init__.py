@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from searchitect.nets.text import TokenConv as TokenConv
     from searchitect.nets.text import TokenEmbedding as TokenEmbedding
     from searchitect.nets.text import TokenMean as TokenMean
+    from searchitect.nets.vertices import VertexCell as VertexCell
 
 # Block classes and their files; a space read from a file may name these and nothing else of this package.
 BLOCKS = {
@@ -74,6 +75,7 @@ BLOCKS = {
     "TokenConv": "text",
     "TokenEmbedding": "text",
     "TokenMean": "text",
+    "VertexCell": "vertices",
 }
 _FILES = BLOCKS | {
     "build": "building",

@@ -211,6 +211,42 @@ def _cell(walk: Walk, plan: Plan, shape: Shape) -> Part:
     return Part(states[-1], params, macs, kept, needed[0])
 
 
+def _vertex_cell(_walk: Walk, plan: Plan, shape: Shape) -> Part:
+    if len(shape) != 3:
+        raise Unusual
+    if not plan.args["vertices"]:
+        misfit(plan, "no path leads from the input to the output: add an edge")
+    channels, pixels = shape[0], _pixels(shape)
+    params = macs = kept = 0
+    needed = [False]  # whether the next operations keep a state that nobody holds yet
+    widths = [channels]
+    for name, width, sources in plan.args["vertices"]:
+        seen = [j for j in sources if j]
+        weights = channels * width if 0 in sources else 0
+        params += weights + 2 * width * (0 in sources)
+        kept += 2 * width * pixels * (0 in sources)  # of a projection, what BatchNorm and ReLU keep
+        if name != "output":
+            if len(sources) > 1:
+                kept += width * pixels  # the sum
+            elif seen and needed[seen[0]]:
+                kept += widths[seen[0]] * pixels
+                needed[seen[0]] = False
+        if name == "max_pool_3x3":
+            kept += 2 * width * pixels  # indices take 8 bytes each
+        elif name != "output":
+            kernel = 9 if name == "conv_3x3" else 1
+            weights += kernel * width * width
+            params += kernel * width * width + 2 * width
+            kept += 2 * width * pixels
+        macs += weights * pixels
+        needed.append(name == "max_pool_3x3")
+        widths.append(width)
+    last = plan.args["vertices"][-1][2]
+    alone = len(last) == 1 and not needed[last[0]]  # the output is a tensor that is kept already
+    reads = any(0 in sources for _, _, sources in plan.args["vertices"])
+    return Part((widths[-1], *shape[1:]), params, macs, kept - alone * widths[-1] * pixels, reads, alone)
+
+
 def _two_input_cell(walk: Walk, plan: Plan, pair: Shape) -> Part:
     args = plan.args
     width, halved = args["width"], bool(args.get("after_reduction"))
@@ -305,6 +341,7 @@ BLOCK_COSTS: dict[str, Rule] = {
     NETS + "Members": _members,
     NETS + "Edge": _edge,
     NETS + "Cell": _cell,
+    NETS + "VertexCell": _vertex_cell,
     NETS + "TwoInputCell": _two_input_cell,
     NETS + "TwoInputChain": _two_input_chain,
 }

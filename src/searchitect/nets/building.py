@@ -18,14 +18,14 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from searchitect.errors import BuildError, TrialError, UsageError
-from searchitect.nets import blocks, cells, operations, recurrent, sequence, text
+from searchitect.nets import blocks, cells, operations, recurrent, sequence, text, vertices
 from searchitect.nets.block_costs import BLOCK_COSTS
 from searchitect.nets.layer_costs import LAYER_COSTS
 from searchitect.nets.parts import Part, Shape, Walk, place
 from searchitect.space import FUNCTIONS, Architecture, Plan, Space, apply
 from searchitect.torchseeds import seeded_torch
 
-_FILES = (nn, blocks, operations, cells, recurrent, sequence, text)
+_FILES = (nn, blocks, operations, cells, recurrent, sequence, text, vertices)
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _LATE: dict[type[nn.Module], str] = {  # blocks of ours that are empty until their first input, and what is empty
     operations.SameConv: "body",

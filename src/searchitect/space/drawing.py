@@ -188,6 +188,9 @@ def _value(value: Any) -> str:
         return f"[{text}]" if isinstance(value, (Choice, Int, Float)) else text
     if isinstance(value, Plan):
         return value.target.rpartition(".")[2]
+    if isinstance(value, (list, tuple)) and _has_choice(value):
+        alike = [(text, len(list(same))) for text, same in itertools.groupby(map(_value, value))]
+        return ", ".join(text if n == 1 else f"{n} × {text}" for text, n in alike)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

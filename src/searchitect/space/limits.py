@@ -14,8 +14,11 @@ from typing import Any, Literal
 from searchitect.errors import SpaceError
 from searchitect.space import checks
 from searchitect.space.architecture import Architecture
+from searchitect.space.vertices import published_cell
 
 COSTS = ("params", "macs", "memory_mb")  # what `nets.Costs` knows before anything is built
+# Functions of ready-made spaces; a file that names one needs nothing brought along.
+READY: dict[str, Callable[[Architecture], bool]] = {"searchitect.space.vertices.published_cell": published_cell}
 _TEXT = re.compile(r"\s*(\w+)\s*([<>])\s*=?\s*(\S+)\s*")
 
 
@@ -141,9 +144,9 @@ def body(one: Limit, *, strict: bool) -> dict[str, Any]:
 
 
 def from_bodies(bodies: Iterable[Mapping[str, Any]], targets: Mapping[str, Any]) -> tuple[Limit, ...]:
-    """What `body` wrote; functions are looked up in `targets` and nowhere else."""
+    """What `body` wrote; functions are looked up in `READY` and `targets` and nowhere else."""
     return read([
-        Limit(target=b["target"], function=targets.get(b["target"])) if "target" in b
+        Limit(target=b["target"], function=READY.get(b["target"]) or targets.get(b["target"])) if "target" in b
         else Limit(b["metric"], b["direction"], b["bound"])
         for b in bodies
     ])  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 from searchitect.errors import SpaceError
 from searchitect.space import checks
+from searchitect.space.vertices import arranged
 
 # Functions of plain values that a space may compute with. A space read from a file can name no others.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -27,6 +28,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "builtins.min": min,
     "builtins.int": int,
     "builtins.round": round,
+    "searchitect.space.vertices.arranged": arranged,
 }
 
 

@@ -263,6 +263,32 @@ def _cell(graph: Graph, plan: Plan, x: Value) -> Value:
     return states[-1]
 
 
+def _vertex_cell(graph: Graph, plan: Plan, x: Value) -> Value:
+    vertices = plan.args["vertices"]
+    if not vertices:  # no path to the output: it cannot be built
+        return graph.weighted(signature(plan), (x,), plan)
+    graph.share(x)
+    states, widths = [x], [0]
+    for name, width, sources in vertices:
+        seen = [j for j in sources if j]
+        if name == "output":
+            terms = [
+                graph.free("concat", tuple(states[j] for j in seen)) if len(seen) > 1 else states[j] for j in seen[:1]
+            ]
+        else:
+            terms = [states[j] if widths[j] == width else graph.free(f"first({width})", (states[j],)) for j in seen]
+        if 0 in sources:
+            terms.append(graph.weighted(f"projection({width})", (x,)))
+        total = graph.sum(terms)
+        if name != "output":
+            made = graph.free if name == "max_pool_3x3" else graph.weighted
+            total = made(f"{name}({width})", (total,))
+        states.append(total)
+        widths.append(width)
+        graph.share(total)
+    return states[-1]
+
+
 def _two_input_cell(graph: Graph, plan: Plan, pair: Any) -> Value:
     args = plan.args
     older = graph.weighted(f"pre({args['width']},{args['after_reduction']})0", (pair[0],), plan)
@@ -297,6 +323,7 @@ RULES: dict[str, Callable[[Graph, Plan, Any], Any]] = {
     NETS + "Members": _members,
     NETS + "Edge": _edge,
     NETS + "Cell": _cell,
+    NETS + "VertexCell": _vertex_cell,
     NETS + "TwoInputCell": _two_input_cell,
     NETS + "TwoInputChain": _two_input_chain,
 }

@@ -23,6 +23,7 @@ SPACES = {
     "macro": "searchitect.spaces.macro:space",
     "mlp": "searchitect.spaces.mlp:space",
     "mobilenet": "searchitect.spaces.mobilenet:space",
+    "nb101": "searchitect.spaces.nb101:space",
     "nb201": "searchitect.spaces.nb201:space",
     "resnet": "searchitect.spaces.resnet:space",
     "rnn": "searchitect.spaces.rnn:space",

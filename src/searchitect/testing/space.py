@@ -191,7 +191,8 @@ class SpaceContract:
         from searchitect.nets import Costs, build
 
         costs = Costs(self.space, self.shape, self.outputs)
-        for i, architecture in enumerate(self.samples(self.builds)):
+        drawn = (self.space.sample(stream(0, i, "contract")) for i in itertools.count())
+        for i, architecture in enumerate(itertools.islice(filter(self.space.allows, drawn), self.builds)):
             module = build(self.space, architecture, self.shape, outputs=self.outputs, seed=i).eval()
             with torch.no_grad():
                 assert module(torch.zeros(2, *self.shape)).shape == (2, self.outputs)
