@@ -94,6 +94,17 @@ class TestLocalSearchWithRepeats(StrategyContract):
         return make_strategy("local-search", setting, {"distinct": "off", "restart": "perturb"})
 
 
+class TestLevelByLevel(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        return make_strategy("level-by-level", setting, {"initial": 4, "trials": 5})
+
+
+class TestLevelByLevelAroundEvolution(StrategyContract):
+    def make(self, setting: Setting) -> Strategy:
+        inner = {"inner": "regularized-evolution", "inner_options": {"population": 3, "sample": 2}}
+        return make_strategy("level-by-level", setting, {"initial": 3, "trials": 4, **inner})
+
+
 class TestReinforce(StrategyContract):
     def make(self, setting: Setting) -> Strategy:
         return make_strategy("reinforce", setting)

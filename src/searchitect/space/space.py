@@ -14,6 +14,7 @@ from searchitect.space import canonical, count, drawing, encoding, moves, serial
 from searchitect.space.architecture import Architecture, Scalar
 from searchitect.space.compile import Compiled
 from searchitect.space.decision import Decision, Plan
+from searchitect.space.holding import Held
 from searchitect.space.limits import Limit
 from searchitect.space.limits import read as read_limits
 from searchitect.space.moves import Draws
@@ -34,6 +35,8 @@ class Space:
     name, options that differ under one tie, a node that contains itself.
     """
 
+    _held_in: tuple[Space, dict[str, Scalar]] | None = None  # of a part: the whole, and what is held
+
     def __init__(
         self, root: Any, *, name: str = "", baseline: Any = None, limits: Any = (), notes: Iterable[str] = ()
     ) -> None:
@@ -46,7 +49,10 @@ class Space:
         self.baseline = baseline
         self.limits = read_limits(limits)
         self.notes = tuple(notes)
-        self._compiled = Compiled(root)
+        self._adopt(Compiled(root))
+
+    def _adopt(self, compiled: Compiled | Held) -> None:
+        self._compiled = compiled
         self.roots = self._compiled.roots
         self.by_name: dict[str, Decision] = self._compiled.by_name
         self.decisions: tuple[Decision, ...] = tuple(self.by_name.values())
@@ -88,6 +94,28 @@ class Space:
     def uniform(self) -> count.Uniform:
         """What `sample(by="architecture")` remembers."""
         return count.Uniform(self.roots)
+
+    def hold(self, decisions: Mapping[str, Scalar]) -> Space:
+        """The part of this space in which these decisions have these values; its architectures name the others only.
+
+        `whole` gives the architecture of this space that one of the part stands for. A part is for searching in; it has
+        no limits of its own, since they are asked of whole architectures. Raises ArchitectureError for a wrong value.
+        """
+        part = Space.__new__(Space)
+        part.root, part.name, part.baseline, part.limits, part.notes = self.root, self.name, None, (), ()
+        part._adopt(Held(self._compiled, decisions))
+        part._held_in = (self, dict(decisions))
+        text = repr((self.fingerprint, sorted(decisions.items())))
+        part.__dict__["fingerprint"] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return part
+
+    def whole(self, architecture: Architecture) -> Architecture:
+        """Of a part that `hold` made: the architecture of the space that it is a part of."""
+        if self._held_in is None:
+            return architecture
+        space, held = self._held_in
+        chosen = {**held, **self._own(architecture).decisions}
+        return Architecture(space.fingerprint, space.trace(lambda decision: chosen[decision.name]))
 
     # -- one walk ------------------------------------------------------------------------------------
 
@@ -233,6 +261,8 @@ class Space:
         return cls(root, name=name, limits=found)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._held_in is not None:
+            return Space.hold, self._held_in
         text = serial.to_json(self.root, strict=False)
         rest = {"baseline": self.baseline, "limits": self.limits, "notes": self.notes}
         return _restore, (text, self.name, self.targets, rest)

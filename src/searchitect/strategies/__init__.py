@@ -16,6 +16,7 @@ from searchitect.strategies.base import Setting, Strategy, check_start
 STRATEGIES: dict[str, str] = {
     "random": "searchitect.strategies.random:Random",
     "exhaustive": "searchitect.strategies.exhaustive:Exhaustive",
+    "level-by-level": "searchitect.strategies.level_by_level:LevelByLevel",
     "local-search": "searchitect.strategies.local_search:LocalSearch",
     "regularized-evolution": "searchitect.strategies.evolution:RegularizedEvolution",
     "nsga2": "searchitect.strategies.nsga2:NSGA2",
