@@ -11,17 +11,22 @@ from searchitect.errors import SearchitectError
 from searchitect.executors import Failed, Finished, Started
 from searchitect.executors import ray as driver
 from searchitect.executors.ray import RayExecutor
+from searchitect.executors.ray_lines import Door
 from searchitect.executors.ray_slots import Slot
 
-READY = ["ready", {"searchitect": version("searchitect"), "address": "here", "port": 1}]
+FETCHED = {4: {"new": (0, b"large")}}  # files that hosts keep until they are asked for
+READY = ["ready", {"searchitect": version("searchitect"), "address": "here", "port": 1, "door": 0}]
 
 
 class Actor:
     """A host whose news are written by the test."""
 
     def __init__(self):
-        self.calls, self.orders = [], []
+        self.calls, self.orders, self.brought = [], [], []
         self.listen = SimpleNamespace(remote=self._listen)
+        self.serve = SimpleNamespace(remote=lambda: self._listen("serve"))
+        self.bring = SimpleNamespace(remote=lambda *task: self.brought.append(task))
+        self.fetch = SimpleNamespace(remote=lambda number: number)
         self.end = SimpleNamespace(remote=lambda: SimpleNamespace(future=Future))
         self.order = SimpleNamespace(remote=lambda kind, *task: self.orders.append((kind, *task)))
 
@@ -40,7 +45,7 @@ class Machines:
     """A cluster with room for `room` slots."""
 
     def __init__(self, address):
-        self.ray = SimpleNamespace(put=lambda data: "stored", kill=lambda actor: None)
+        self.ray = SimpleNamespace(put=lambda data: "stored", kill=lambda actor: None, get=FETCHED.__getitem__)
         self.room, self.alone, self.closed = 3, True, False
 
     def slots(self, cpus, gpus, hosts):
@@ -212,6 +217,98 @@ def test_the_end_waits_for_running_tasks_alone(made):
     assert time.monotonic() - began < 2.0
     assert sorted(event.ticket for event in executor.wait(0.0)) == [0, 1, 2]
     assert all(("stop", n, 1) in actor.orders for n, actor in zip((2, 1, 0), actors, strict=True))
+
+
+def called(executor, actor):
+    """The host's end of its line to the driver."""
+    slot = next(slot for slot in executor._slots if slot.members[0].actor is actor)
+    door = Door("127.0.0.1", slot._secret)
+    actor.says(["ready", READY[1] | {"address": "127.0.0.1", "door": door.port}])
+    executor.wait(0.0)
+    assert not slot.ready, "until it is heard"
+    line = door.admit(5.0)
+    line.send([["heard"]])
+    while not slot.ready:
+        executor._pump(5.0)
+    return line
+
+
+def said(line):
+    line.wait()
+    return line.hear()
+
+
+def test_a_host_with_a_line_is_spoken_with_by_it_alone(make):
+    executor, (host,) = make(workers=1)
+    with executor:
+        line = called(executor, host)
+        executor.submit(0, {"a": 1}, time_limit=3.0)
+        assert said(line) == [["task", 0, 1, 3.0, False, {"a": 1}, []]]
+        line.send([["started", 0, 77]])
+        assert executor.wait(5.0) == [Started(0, 0, 77)]
+        executor.stop(0)
+        assert said(line) == [["stop", 0, 1]]
+        line.send([["finished", 0, {"x": 2}, 5]])
+        assert executor.wait(5.0) == [Finished(0, {"x": 2})]
+        executor.submit(1, {})
+        line.send([["finished", 0, {"x": 3}, 5]])
+        assert executor.wait(0.2) == [], "a late result is not heard"
+        assert [call[0] for call in host.calls] == [[], "serve"], "Ray was asked for nothing else"
+        assert host.orders == []
+        host.dies()
+        (lost,) = executor.wait(5.0)
+        assert (lost.ticket, lost.cause, lost.retryable) == (1, "killed", True)
+    line.close()
+
+
+def test_a_line_that_breaks_costs_its_task(make):
+    executor, hosts = make(workers=1)
+    with executor:
+        line = called(executor, hosts[0])
+        executor.submit(0, {})
+        line.close()
+        assert executor.wait(0.2) == [], "Ray says what has become of it"
+        hosts[0].says(["ended"])
+        (lost,) = executor.wait(5.0)
+        assert lost.message == "its host on 127.0.0.1 was lost: the connection to it broke"
+        assert len(hosts) == 2
+
+
+def test_a_door_that_led_elsewhere_is_given_up_for_ray(make):
+    executor, (host,) = make(workers=1)
+    with executor:
+        door = Door("127.0.0.1", "of somebody else")
+        host.says(["ready", READY[1] | {"address": "127.0.0.1", "door": door.port}])
+        executor.wait(0.0)
+        host.says(["unheard"])
+        executor.submit(0, {"a": 1})
+        executor.wait(0.0)
+        assert host.calls[-1][0] == [[0, 1, None, False, {"a": 1}, []]]
+        executor.kill(0)
+        assert host.orders == [("kill", 0, 1)]
+        assert door.admit(1.0) is None
+
+
+def test_files_go_by_ray_where_there_is_a_line(make, tmp_path):
+    executor, hosts = make(workers=1, folder=tmp_path, shared="/elsewhere")
+    (tmp_path / "old").write_bytes(b"state")
+    with executor:
+        line = called(executor, hosts[0])
+        names = {"read": str(tmp_path / "old"), "save": str(tmp_path / "new")}
+        executor.submit(0, names)
+        assert said(line) == [["task", 0, 1, None, False, names, None]]
+        ((ticket, attempt, parcels),) = hosts[0].brought
+        assert (ticket, attempt) == (0, 1)
+        assert [(name, where) for name, _, where in parcels] == [("old", "stored")]
+        line.send([["files", 0, {"logs/000000.log": (0, b"text")}], ["large", 0, 4], ["finished", 0, {}, 5]])
+        assert executor.wait(5.0) == [Finished(0, {})]
+        assert (tmp_path / "logs" / "000000.log").read_bytes() == b"text"
+        assert (tmp_path / "new").read_bytes() == b"large"
+        executor.submit(1, names)
+        line.send([["large", 1, 5], ["finished", 1, {}, 5]])
+        (lost,) = executor.wait(5.0)
+        assert (lost.cause, lost.retryable) == ("killed", True), "a host that dies with its files has not finished"
+    line.close()
 
 
 def test_an_unknown_option_is_refused_before_a_cluster_is_started(monkeypatch):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import queue
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,9 @@ from searchitect.executors.base import check_counts, check_memory
 from searchitect.executors.queued import Queued
 from searchitect.executors.ray_cluster import LOCAL, Cluster
 from searchitect.executors.ray_files import Depot
+from searchitect.executors.ray_lines import Ears, new_secret
 from searchitect.executors.ray_options import Options, as_paths
-from searchitect.executors.ray_slots import Heard, Making, Member, Sent, Slot, release, why_lost
+from searchitect.executors.ray_slots import Listening, Lost, Making, Member, Sent, Slot, release, why_lost
 from searchitect.executors.slots import Task
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,8 @@ class RayExecutor(Queued):
     its reports). Other options are as those of `processes`. Raises UsageError for impossible values, for a missing or
     old Ray, and where no cluster is found.
 
-    Cost of a task: two small messages. Cost of a slot: a Ray actor beside the worker process and its server.
+    Cost of a task: two small messages on a socket; through Ray, which costs ten times as much, where a host cannot be
+    called at the address of its machine. Cost of a slot: a Ray actor beside the worker process and its server.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RayExecutor(Queued):
         threads, device = more.pop("threads", None), more.pop("device", None)
         options = Options(
             threads=threads or max(1, int(cpus)), device=device or ("cuda" if gpus else "cpu"),
-            folder=None if place is None else str(place), sys_path=as_paths(sys.path), **more,
+            folder=None if place is None else str(place), sys_path=as_paths(sys.path), secret=new_secret(), **more,
         )  # fmt: skip
         self._cluster = Cluster(address)
         self._per_host, self._hosts, self._wanted = (cpus, gpus), hosts, workers
@@ -84,7 +84,7 @@ class RayExecutor(Queued):
         self._slots: list[Slot] = []
         self._idle: dict[int, Slot] = {}  # by their numbers
         self._standby: Slot | None = None  # takes the place of a slot that is being made anew
-        self._heard: Heard = queue.SimpleQueue()
+        self._ears: Listening = Ears()
         self._failed_starts = self._losses = 0
         self._looked = self._had_host = time.monotonic()
 
@@ -127,7 +127,8 @@ class RayExecutor(Queued):
             self._dispatch()
 
     def _release(self) -> None:
-        release(self._all, self._heard, _ENDING)
+        release(self._all, self._ears, _ENDING)
+        self._ears.close()
         self._slots.clear()
         self._cluster.close()
 
@@ -140,7 +141,7 @@ class RayExecutor(Queued):
         while len(self._slots) < self.slots:
             self._slots.append(self._made(next(free)))
         while len(self._slots) > self.slots and not self._slots[-1].ready:
-            release([self._slots.pop()], self._heard, 0.0)
+            release([self._slots.pop()], self._ears, 0.0)
 
     @property
     def _all(self) -> list[Slot]:
@@ -149,10 +150,7 @@ class RayExecutor(Queued):
     def _made(self, number: int, making: Making | None = None) -> Slot:
         making = making or self._making
         assert making is not None
-        slot = Slot(number, making)
-        for member in slot.members:
-            member.listen(self._heard, [])
-        return slot
+        return Slot(number, making, self._ears)
 
     def _hire_standby(self) -> None:
         """Where a host has died others may. One that holds no processors waits, and works while another is made."""
@@ -187,35 +185,34 @@ class RayExecutor(Queued):
             return
         while self._pending and self._idle:
             _, slot = self._idle.popitem()
-            slot.give(Sent(self._pending.popleft(), self._depot), self._depot, self._heard)
+            slot.give(Sent(self._pending.popleft(), self._depot), self._depot)
         spare, running = self._standby, len(self._tasks) - len(self._pending)
         if self._pending and spare is not None and spare.ready and spare.sent is None and running < self.slots:
-            spare.give(Sent(self._pending.popleft(), self._depot), self._depot, self._heard)
+            spare.give(Sent(self._pending.popleft(), self._depot), self._depot)
 
     # -- news ------------------------------------------------------------------------------------------
 
     def _pump(self, timeout: float | None) -> None:
         timeout = 1.0 if timeout is None else min(timeout, 1.0)  # to look around meanwhile
-        with suppress(queue.Empty):
-            self._hear(*(self._heard.get(timeout=timeout) if timeout > 0 else self._heard.get_nowait()))
-            while not self._closed:
-                self._hear(*self._heard.get_nowait())
+        for member, news in self._ears.hear(max(0.0, timeout)):
+            if not (self._closed or member.slot.gone):
+                self._hear(member, news)
         if not self._closed:
             self._look_around()
             self._dispatch()
 
-    def _hear(self, member: Member, done: Future[Any]) -> None:
+    def _hear(self, member: Member, news: Any) -> None:
         slot = member.slot
-        member.out = False
-        if self._closed or slot.gone:
-            return
-        if (error := done.exception()) is not None:
-            self._on_lost(slot, error)
+        if isinstance(news, BaseException):
+            self._on_lost(slot, news)
             return
         try:
-            for kind, *words in done.result():
+            for kind, *words in news:
                 for event in slot.hear(member, kind, words, self._depot):
                     self._add(event)
+        except Lost as error:
+            self._on_lost(slot, error)
+            return
         except SearchitectError:
             self.close()
             raise
@@ -225,8 +222,7 @@ class RayExecutor(Queued):
                 self._idle[slot.number] = slot
             if self._losses and self._standby is None and all(one.ready for one in self._slots):
                 self._hire_standby()
-        if member.working:
-            member.listen(self._heard, [])
+        member.go_on()
 
     def _on_lost(self, slot: Slot, error: BaseException) -> None:
         """A host has died, and with it its slot: its task is lost, and there will be another in its place."""

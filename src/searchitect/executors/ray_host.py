@@ -2,12 +2,14 @@
 
 A host is an actor that holds the resources of one trial and an executor of one worker process (`processes`). So
 whatever a task does costs no more than its worker, as on one machine: hosts need not be started again, time limits
-are kept where the task runs, and its output, its children and its memory are looked after. A host speaks when it is
-listened to: `listen` returns what has happened since, and there is one such call at most.
+are kept where the task runs, and its output, its children and its memory are looked after. A host that its driver can
+call (see `ray_lines`) serves that line until it breaks. Any other speaks when it is listened to: `listen` returns what
+has happened since, and there is one such call at most.
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
 import socket
 import sys
@@ -22,12 +24,15 @@ from searchitect.errors import SearchitectError
 from searchitect.executors.base import Event, Failed, Finished, Report, Started
 from searchitect.executors.processes import Processes
 from searchitect.executors.ray_files import Mirror
+from searchitect.executors.ray_lines import Door, Line
 from searchitect.executors.ray_options import Options
 from searchitect.executors.shipping import Packed
 
 TICK = 0.05  # seconds between two looks at orders while a task runs
 PATIENCE = 0.2  # seconds that the news of a beginning may wait for other news
 SHIPPING = 10.0  # seconds between two looks for files that a running task has changed
+LARGE = 8 << 20  # bytes of files, from which on Ray carries them
+CALL = 10.0  # seconds that the driver has to call
 GROUPS = {"talk": 1, "orders": 1}  # one thread each: orders come through while `listen` waits
 
 
@@ -44,6 +49,11 @@ class Host:
             folder=folder, log_mb=options.log_mb, devices=(options.device,), preload=options.preload,
         )  # fmt: skip
         self._function: Packed | None = Packed(bytes(memoryview(function)))
+        self._door = Door(_address(), options.secret)
+        self._line: Line | None = None
+        self._brought: queue.SimpleQueue[tuple[tuple[int, int], list[Any]]] = queue.SimpleQueue()
+        self._large: dict[int, Any] = {}  # files that wait to be fetched, by numbers
+        self._numbers = itertools.count()
         self._orders: queue.SimpleQueue[tuple[str, int, int]] = queue.SimpleQueue()
         self._early: set[tuple[str, int, int]] = set()  # orders that came before their task
         self._task: tuple[int, int] | None = None  # ticket and attempt of what runs
@@ -56,6 +66,16 @@ class Host:
         """Stop or kill this attempt of a ticket; "pause" or "resume" what runs; "end" everything."""
         self._orders.put((kind, ticket, attempt))
 
+    @ray.method(concurrency_group="orders")
+    def bring(self, ticket: int, attempt: int, parcels: list[Any]) -> None:
+        """The files of a task that comes by the line: what Ray stores cannot be named there."""
+        self._brought.put(((ticket, attempt), parcels))
+
+    @ray.method(concurrency_group="orders")
+    def fetch(self, number: int) -> Any:
+        """Files that were too large for the line."""
+        return self._large.pop(number)
+
     @ray.method(concurrency_group="talk")
     def listen(self, tasks: list[Any]) -> list[list[Any]]:
         """Begin these tasks (one at most), then what has happened. Returns at once when nothing is to be done."""
@@ -63,12 +83,33 @@ class Host:
             if self._function is not None:
                 self._executor.start(self._function)  # type: ignore[arg-type]
                 self._function = None
-                return [["ready", _facts()]]
+                return [["ready", {**_facts(), "door": self._door.port}]]
             for task in tasks:
+                self._door.close()  # the driver did not find it
                 self._begin(*task)
             return self._news()
         except SearchitectError as error:
             return [["broken", str(error)]]
+
+    @ray.method(concurrency_group="talk")
+    def serve(self) -> list[list[Any]]:
+        """Let the driver in at the door, and do what it says there until it is gone: so the end of this call is the end
+        of the host. "unheard": nobody came, and the host is to be listened to."""
+        self._line = line = self._door.admit(CALL)
+        if line is None:
+            return [["unheard"]]
+        line.send([["heard"]])
+        try:
+            while not self._over:
+                if self._task is None:
+                    line.wait()
+                if news := self._news():
+                    line.send(news)
+        except SearchitectError as error:
+            return [["broken", str(error)]]
+        finally:
+            line.close()
+        return [["ended"]]
 
     @ray.method(concurrency_group="talk")
     def end(self) -> None:
@@ -76,14 +117,18 @@ class Host:
         self._close()
 
     def _close(self) -> None:
+        self._door.close()
         self._executor.close()
         if self._mirror is not None:
             self._mirror.remove()
 
     def _begin(
-        self, ticket: int, attempt: int, limit: float | None, stopped: bool, payload: Any, parcels: list[Any]
+        self, ticket: int, attempt: int, limit: float | None, stopped: bool, payload: Any, parcels: list[Any] | None
     ) -> None:
         if self._mirror is not None:
+            while parcels is None:  # they come by another way
+                task, found = self._brought.get()
+                parcels = found if task == (ticket, attempt) else None
             payload = self._mirror.receive(payload, parcels, lambda reference: ray.get(reference))
         self._task, self._shipped = (ticket, attempt), time.monotonic()
         self._executor.submit(ticket, payload, time_limit=limit, attempt=attempt)
@@ -99,6 +144,7 @@ class Host:
         news: list[list[Any]] = []
         since = time.monotonic()
         while True:
+            self._hear_driver()
             while not self._orders.empty():
                 news += self._obey(*self._orders.get())
             if self._over:
@@ -109,6 +155,18 @@ class Host:
                 return news
             if self._task is None:
                 return news
+
+    def _hear_driver(self) -> None:
+        """Take in what has come by the line: a task to begin, or orders."""
+        messages = [] if self._line is None else self._line.hear()
+        if messages is None:
+            self._orders.put(("end", 0, 0))
+            return
+        for kind, *words in messages:
+            if kind == "task":
+                self._begin(*words)
+            else:
+                self._orders.put((kind, *words))
 
     def _obey(self, kind: str, ticket: int, attempt: int) -> list[list[Any]]:
         """Carry out an order; the answer, where there is one."""
@@ -150,6 +208,11 @@ class Host:
             return []
         self._shipped = time.monotonic()
         found = self._mirror.changed(logs=end)
+        size = sum(len(file[1]) for file in found.values() if file is not None)
+        if self._line is not None and size > LARGE:
+            number = next(self._numbers)
+            self._large[number] = found
+            return [["large", ticket, number]]
         return [["files", ticket, found]] if found else []
 
 
@@ -157,9 +220,14 @@ def _facts() -> dict[str, Any]:
     """Who we are, for the driver to compare."""
     return {
         "searchitect": version("searchitect"),
-        "address": ray.util.get_node_ip_address(),  # type: ignore[no-untyped-call]
+        "address": _address(),
         "port": _free_port(),
     }
+
+
+def _address() -> str:
+    """Of this machine in the cluster."""
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 def _free_port() -> int:

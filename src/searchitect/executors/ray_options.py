@@ -10,7 +10,8 @@ from searchitect.executors.task import LOG_MB
 
 
 class Options(NamedTuple):
-    """What the driver says to all hosts of an executor. `mirrored`: the folder is not seen from there."""
+    """What the driver says to all hosts of an executor. `mirrored`: the folder is not seen from there. `secret`: what
+    opens the door of a host; there is none without it."""
 
     threads: int
     device: str
@@ -21,6 +22,7 @@ class Options(NamedTuple):
     recycle_after: int = 200
     log_mb: float = LOG_MB
     preload: Sequence[str] = ("torch",)
+    secret: str = ""
 
 
 def as_paths(paths: Iterable[str]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from searchitect.errors import SearchitectError
 from searchitect.executors.base import Event, Failed, Finished, Report, Started
 from searchitect.executors.ray_files import Depot, named
+from searchitect.executors.ray_lines import Ears, Line
 from searchitect.executors.ray_options import Options
 from searchitect.executors.slots import Task
 
@@ -31,33 +31,73 @@ class Sent:
         self.unwritten = ""
 
 
+class Lost(Exception):
+    """A host cannot be heard any more."""
+
+
 class Member:
-    """One host of a slot. `out`: a call of `listen` is under way. `working`: its part of the task has not ended."""
+    """One host of a slot. `line`: where the driver could call it; messages go through calls of its actor otherwise.
+    `out`: such a call is under way. `working`: its part of the task has not ended."""
 
-    __slots__ = ("actor", "address", "out", "paused", "port", "rank", "ready", "slot", "working")
+    __slots__ = ("_ears", "actor", "address", "line", "out", "paused", "port", "rank", "ready", "slot", "working")
 
-    def __init__(self, slot: Slot, rank: int, actor: Any) -> None:
-        self.slot, self.rank, self.actor = slot, rank, actor
+    def __init__(self, slot: Slot, rank: int, actor: Any, ears: Listening) -> None:
+        self.slot, self.rank, self.actor, self._ears = slot, rank, actor, ears
         self.ready = self.out = self.working = self.paused = False
+        self.line: Line | None = None
         self.address, self.port = "", 0
+        self.call("listen", [])
 
-    def listen(self, heard: Heard, tasks: list[Any]) -> None:
-        """Give it these tasks; its news will be in the queue."""
+    def call(self, method: str, *words: Any) -> None:
+        """Call its actor; the answer will be heard."""
         self.out = True
-        future: Future[Any] = self.actor.listen.remote(tasks).future()
-        future.add_done_callback(partial(_put, heard, self))
+        future: Future[Any] = getattr(self.actor, method).remote(*words).future()
+        future.add_done_callback(partial(self._ears.answer, self))
+
+    def begin(self, task: list[Any], parcels: list[Any]) -> None:
+        """Let it begin a task, with these files."""
+        self.working = True
+        if self.line is None:
+            self.call("listen", [[*task, parcels]])
+            return
+        if parcels:
+            self.actor.bring.remote(*task[:2], parcels)
+        self.line.send(["task", *task, None if parcels else []])
 
     def order(self, kind: str, task: Task | None = None) -> None:
-        """Send an order that comes through while it is listened to."""
+        """Send an order that comes through while a task runs."""
         ticket, attempt = (-1, 0) if task is None else (task.ticket, task.attempt)
-        self.actor.order.remote(kind, ticket, attempt)
+        if self.line is None:
+            self.actor.order.remote(kind, ticket, attempt)
+        else:
+            self.line.send([kind, ticket, attempt])
+
+    def go_on(self) -> None:
+        """Where it speaks only when it is listened to, listen until its task has ended."""
+        if self.line is None and self.working and not self.out:
+            self.call("listen", [])
+
+    def introduce(self, facts: Mapping[str, Any], secret: str) -> None:
+        """It has started. It is ready when it is known how it is spoken with. Raises SearchitectError."""
+        ours = version("searchitect")
+        if facts["searchitect"] != ours:
+            raise SearchitectError(
+                f"the machine {facts['address']} has searchitect {facts['searchitect']} and this one {ours}: install "
+                "the same version on all"
+            )
+        self.address, self.port = facts["address"], facts["port"]
+        if self._ears.dial(self, self.address, facts["door"], secret):
+            self.call("serve")
+        else:
+            self.ready = True
+
+    def hang_up(self) -> None:
+        """End its line."""
+        self._ears.hang_up(self)
+        self.line = None
 
 
-Heard = queue.SimpleQueue[tuple[Member, "Future[Any]"]]
-
-
-def _put(heard: Heard, member: Member, done: Future[Any]) -> None:
-    heard.put((member, done))
+Listening = Ears[Member]
 
 
 class Making(NamedTuple):
@@ -74,13 +114,13 @@ class Making(NamedTuple):
 class Slot:
     """Room for one task: one host, or several that work on it together, of which the first speaks for all."""
 
-    def __init__(self, number: int, making: Making) -> None:
+    def __init__(self, number: int, making: Making, ears: Listening) -> None:
         self.number = number
         self.ready = self.gone = False
         self.sent: Sent | None = None
-        self._ray = making.ray
+        self._ray, self._secret = making.ray, making.options.secret
         self._group: Any = None
-        self.members = [Member(self, rank, actor) for rank, actor in enumerate(self._hire(making))]
+        self.members = [Member(self, rank, actor, ears) for rank, actor in enumerate(self._hire(making))]
 
     def _hire(self, making: Making) -> list[Any]:
         from searchitect.executors.ray_host import GROUPS, Host
@@ -108,7 +148,7 @@ class Slot:
         """What runs here."""
         return None if self.sent is None else self.sent.task
 
-    def give(self, sent: Sent, depot: Depot | None, heard: Heard) -> None:
+    def give(self, sent: Sent, depot: Depot | None) -> None:
         """Let all members begin this task."""
         task, first = sent.task, self.members[0]
         parcels = depot.parcels(sent.names) if depot is not None else []
@@ -118,8 +158,7 @@ class Slot:
             if len(self.members) > 1:
                 meet = f"{first.address}:{first.port}"
                 payload = {**payload, "group": [member.rank, len(self.members), meet]}
-            member.working = True
-            member.listen(heard, [[task.ticket, task.attempt, task.limit, task.stopped, payload, parcels]])
+            member.begin([task.ticket, task.attempt, task.limit, task.stopped, payload], parcels)
 
     def order(self, kind: str) -> None:
         """Send an order about the task to all who work on it."""
@@ -128,9 +167,18 @@ class Slot:
                 member.order(kind, self.task)
 
     def hear(self, member: Member, kind: str, words: list[Any], depot: Depot | None) -> list[Event]:
-        """Take in one piece of news; the events that follow. Raises SearchitectError when hosts cannot be used."""
+        """Take in one piece of news; the events that follow. Raises Lost when the host cannot be heard any more, and
+        SearchitectError when hosts cannot be used."""
         if kind == "ready":
-            self._introduce(member, words[0])
+            member.introduce(words[0], self._secret)
+            self.ready = all(one.ready for one in self.members)
+        elif kind in ("heard", "unheard"):  # the line leads to it, or somewhere else
+            if kind == "unheard":
+                member.hang_up()
+            member.ready = True
+            self.ready = all(one.ready for one in self.members)
+        elif kind == "ended":
+            raise Lost("the connection to it broke")
         elif kind == "broken":
             raise SearchitectError(words[0])
         elif kind == "paused":
@@ -140,31 +188,31 @@ class Slot:
         elif kind in ("finished", "failed"):
             return self._part_ended(member, kind, words, self.sent)
         elif member.rank == 0:
-            return self._of_the_first(self.sent, kind, words, depot)
+            return self._of_the_first(member, self.sent, kind, words, depot)
         return []
 
-    def _introduce(self, member: Member, facts: dict[str, Any]) -> None:
-        ours = version("searchitect")
-        if facts["searchitect"] != ours:
-            raise SearchitectError(
-                f"the machine {facts['address']} has searchitect {facts['searchitect']} and this one {ours}: install "
-                "the same version on all"
-            )
-        member.ready, member.address, member.port = True, facts["address"], facts["port"]
-        self.ready = all(one.ready for one in self.members)
-
-    def _of_the_first(self, sent: Sent, kind: str, words: list[Any], depot: Depot | None) -> list[Event]:
+    def _of_the_first(
+        self, member: Member, sent: Sent, kind: str, words: list[Any], depot: Depot | None
+    ) -> list[Event]:
         ticket = words[0]
         if kind == "started":
             return [Started(ticket, self.number, words[1])]
         if kind == "report":
             return [Report(ticket, words[1])]
         if depot is not None:
+            files = words[1] if kind == "files" else self._fetched(member, words[1])
             try:
-                depot.take(words[1], sent.names)
+                depot.take(files, sent.names)
             except (OSError, ValueError) as error:
                 sent.unwritten = f"a file of the task could not be written: {error}"
         return []
+
+    def _fetched(self, member: Member, number: int) -> Any:
+        """Files that are too large for a line. Raises Lost."""
+        try:
+            return self._ray.get(member.actor.fetch.remote(number))
+        except Exception as error:  # whatever Ray says of a host that is dead
+            raise Lost(str(error)) from error
 
     def _part_ended(self, member: Member, kind: str, words: list[Any], sent: Sent) -> list[Event]:
         """A member has done its part. The task has ended when all have; how, the first says, or who fails first."""
@@ -189,6 +237,7 @@ class Slot:
         """End its hosts at once; what they still say is not heard."""
         self.gone = True
         for member in self.members:
+            member.hang_up()
             with suppress(Exception):  # it is dead already
                 self._ray.kill(member.actor)
         if self._group is not None:
@@ -205,7 +254,7 @@ def why_lost(error: BaseException) -> str:
     return found[1] if found else text[:150]
 
 
-def release(slots: Iterable[Slot], heard: Heard, seconds: float) -> None:
+def release(slots: Iterable[Slot], ears: Listening, seconds: float) -> None:
     """Let all hosts end their workers by themselves, for so long; then end them."""
     slots = list(slots)
     waiting = set()
@@ -213,16 +262,13 @@ def release(slots: Iterable[Slot], heard: Heard, seconds: float) -> None:
         with suppress(Exception):
             if member.out:
                 member.order("end")
-                waiting.add(member)
             else:
-                ended: Future[Any] = member.actor.end.remote().future()
-                ended.add_done_callback(partial(_put, heard, member))
-                waiting.add(member)
+                member.call("end")
+            waiting.add(member)
     end = time.monotonic() + seconds
     while waiting and (left := end - time.monotonic()) > 0:
-        with suppress(queue.Empty):
-            member, done = heard.get(timeout=left)
-            if done.exception() is not None or not done.result() or ["ended"] in done.result():
+        for member, news in ears.hear(left):
+            if isinstance(news, BaseException) or not news or ["ended"] in news:
                 waiting.discard(member)
     for slot in slots:
         slot.dismiss()
