@@ -1,7 +1,6 @@
 """The Ray executor on a cluster of this machine: the contract of all executors, and what is its own.
 
-A host takes a second to start, so that the usual run has the tests of the contract that depend most on where tasks run;
-SEARCHITECT_RAY=all has them all.
+A host takes a second or two to start, so that tests of the contract which look at tasks alone share one executor.
 """
 
 import importlib.util
@@ -17,18 +16,14 @@ import torch.nn as nn
 
 from searchitect import Space, lazy, one_of, search
 from searchitect.errors import UsageError
-from searchitect.executors import Failed, Finished
+from searchitect.executors import Executor, Failed, Finished
 from searchitect.executors.ray import RayExecutor
 from searchitect.executors.ray_cluster import Cluster, room
-from searchitect.executors.shipping import pack_function
 from searchitect.testing.executor import ExecutorContract, collect, ends, perform
 
 MISSING = importlib.util.find_spec("ray") is None
-ALL = os.environ.get("SEARCHITECT_RAY") == "all"
-USUAL = {
-    "test_a_task_starts_reports_and_finishes_in_this_order",
-    "test_a_queued_task_can_be_stopped_or_killed", "test_wrong_calls_are_refused",
-    "test_exclusive_keeps_everything_for_later", "test_close_ends_everything_and_may_be_repeated",
+ALONE = {  # they look at how an executor begins or ends, or give it a function of their own
+    "test_a_closure_can_be_run", "test_wrong_calls_are_refused", "test_close_ends_everything_and_may_be_repeated",
 }  # fmt: skip
 SPACE = Space(lazy(nn).Linear(4, one_of(*range(1, 33))))
 pytestmark = [
@@ -68,19 +63,61 @@ def is_alive(pid):
         return False
 
 
+class Lent(Executor):
+    """An executor that has been started with `perform`, for one test: at its end nothing is outstanding."""
+
+    def __init__(self, shared):
+        self.shared = shared
+        self.slots = shared.slots
+        self.submit, self.wait, self.stop, self.kill = shared.submit, shared.wait, shared.stop, shared.kill
+        self.exclusive = shared.exclusive
+
+    def start(self, function):
+        assert function is perform
+
+    def submit(self, ticket, payload, *, time_limit=None, attempt=1): ...
+
+    def wait(self, timeout): ...
+
+    def stop(self, ticket): ...
+
+    def kill(self, ticket): ...
+
+    def exclusive(self): ...
+
+    def close(self, grace=0.0):
+        for ticket in list(self.shared._tasks):
+            self.shared.kill(ticket)
+        collect(self.shared)
+        self.shared.listener = None
+
+    def __setattr__(self, name, value):
+        if name == "listener":
+            self.shared.listener = value
+        object.__setattr__(self, name, value)
+
+
+@pytest.fixture(scope="class")
+def shared(cluster):
+    """An executor for the tests that look at tasks alone."""
+    with RayExecutor("local", workers=1, cpus=0.5, preload=()) as executor:
+        executor.start(perform)
+        yield executor
+
+
 class TestRay(ExecutorContract):
+    @pytest.fixture(autouse=True)
+    def lend(self, shared, request):
+        self.shared = None if request.node.originalname in ALONE else shared
+
     def make(self, **options):
-        return RayExecutor("local", workers=1, preload=(), **options)
+        if options or self.shared is None:
+            return RayExecutor("local", workers=1, cpus=0.5, preload=(), **options)
+        return Lent(self.shared)
 
 
-LEFT_OUT = [name for name in dir(ExecutorContract) if name.startswith("test_") and name not in USUAL and not ALL]
-for name in LEFT_OUT:
-    setattr(TestRay, name, None)
-
-
-@pytest.mark.skipif(bool(LEFT_OUT), reason=f"{len(LEFT_OUT)} tests of the contract take SEARCHITECT_RAY=all")
-def test_the_whole_contract():
-    assert all(callable(getattr(TestRay, name)) for name in USUAL)
+def test_tests_that_need_an_executor_of_their_own_are_there():
+    assert set(dir(ExecutorContract)) >= ALONE
 
 
 def host_of(worker):
@@ -119,25 +156,6 @@ def test_where_hosts_die_one_stands_by(cluster):
                 executor._pump(0.05)
         assert events[0].worker == executor._standby.number, "it worked while the slot was made anew"
         assert not is_alive(pid), "what the host ran died with it"
-
-
-def test_orders_that_come_before_their_task_wait_for_it_alone():
-    from searchitect.executors.ray_host import Host
-    from searchitect.executors.ray_options import Options
-
-    host = Host(Options(threads=1, device="cpu", folder=None, sys_path=(), preload=()), pack_function(perform))
-    try:
-        assert host.listen([])[0][0] == "ready"
-        host.order("kill", 2, 1)  # it has ended already, elsewhere
-        host.order("kill", 3, 1)
-        assert host.listen([]) == []
-        heard = host.listen([[3, 1, None, False, {"do": "sleep", "seconds": 5.0}, []]])
-        while heard[-1][0] == "started":
-            heard = host.listen([])
-        assert (heard[-1][0], heard[-1][2][0]) == ("failed", "killed")
-        assert host._early == set()
-    finally:
-        host.end()
 
 
 def copy(payload, context):
