@@ -33,7 +33,7 @@ SECTIONS = {
     "Data": "data target task layout missing test_data limit_train validation test groups ordered",
     "Space and goals": "space table objectives latency_table measure baseline",
     "Time": "budget trials patience epochs time_limit",
-    "Search": "strategy strategy_options start screen prune control recipe seed",
+    "Search": "strategy strategy_options start screen prune shrink control recipe seed",
     "After the search": "finalize seeds tune distill temperature ensemble",
     "Machines": "workers threads device memory_mb executor ray cpus_per_trial gpus_per_trial devices_per_trial shared",
     "Study": "path name",
@@ -104,6 +104,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prune: Annotated[Share | None, _about(
         "end a training when its learning curve says, with this confidence, that it will not be among the best five; "
         "for strategies that train in full", 0.95)] = None
+    shrink: Annotated[bool, _about(
+        "while searching, cut options that lose with 95 % confidence from the space; each cut is shown and can be "
+        "taken back (see docs/cost.md)")] = False
     control: Annotated[Literal["random"] | None, _about(
         "a search beside the strategy that gets half of the time (or trials), to tell what the strategy was worth",
         "random")] = None

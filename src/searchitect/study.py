@@ -287,6 +287,16 @@ class Study:
         with Store.open(self.path, write=True) as store:
             store.set_meta(enqueued=[*(store.meta.get("enqueued") or []), dict(architecture.decisions)])
 
+    def restore(self, decision: str | None = None, option: Any = None) -> list[str]:
+        """Take back a cut of `shrink`: the option is proposed again when the study goes on, and never cut anew. Without
+        arguments all cuts come back, and nothing is cut any more. What came back, by name.
+
+        Raises UsageError when it is not cut, StudyLockedError while a search is running.
+        """
+        from searchitect.session.shrinking import restore
+
+        return restore(self.path, decision, None if option is None else str(option))
+
     def report(self) -> Path:
         """Write `report.html` anew and return its path."""
         from searchitect.report import write_report
@@ -297,8 +307,10 @@ class Study:
 
     def summary(self) -> dict[str, Any]:
         """What `searchitect show --json` prints: plain data."""
+        from searchitect.report.shrunk import cuts
+
         with self._store() as store:
-            meta, trials = dict(store.meta), store.trials()
+            meta, trials, notes = dict(store.meta), store.trials(), store.notes()
         aims = objectives(meta["objectives"])
         found = best(trials, aims)
         bundle, report = self.path / "best", self.path / "report.html"
@@ -314,6 +326,7 @@ class Study:
             "comparisons": {k: _verdict_entry(v) for k, v in (meta.get("comparisons") or {}).items()},
             "metrics": {k: _verdict_entry(v) for k, v in (meta.get("metrics") or {}).items()},
             "front": meta.get("front"), "forecast": meta.get("forecast"), "recipes": meta.get("recipes") or {},
+            "shrunk": cuts(notes),
             "bundle": str(bundle) if bundle.is_dir() else None,
             "report": str(report) if report.is_file() else None,
             "finalised": bool(meta.get("finalised")), "stopped": meta.get("stopped"),

@@ -7,13 +7,17 @@ from torch import nn
 
 from searchitect import Settings, resume, search
 from searchitect.errors import UsageError
-from searchitect.records import Fidelity
+from searchitect.records import Fidelity, Measurement, State, Trial, objectives
+from searchitect.report.savings import rung_words
+from searchitect.seeds import derive
 from searchitect.session import screening
 from searchitect.session.preparing import Given, prepare
 from searchitect.session.screening import Scores
-from searchitect.space import OUTPUTS, Space, lazy, one_of
+from searchitect.space import OUTPUTS, Layer, Space, lazy, one_of
 from searchitect.store import Store
-from searchitect.strategies import Setting
+from searchitect.strategies import Setting, make_strategy
+from searchitect.strategies.control import Beside
+from searchitect.strategies.shrinking import Shrinking
 
 L = lazy(nn)
 WIDE = Space(
@@ -105,3 +109,61 @@ def test_the_report_says_what_the_score_was_worth(study):
     assert screening_words(few).endswith("to train; 3 measured that it did not choose are too few to judge it")
     assert screening_words({}) == ""
     assert "params of 60 untrained networks chose the first 3" in screening_words(study.meta["screen"])
+
+
+def test_a_rung_that_misleads_is_noted_said_once_and_shown(tmp_path):
+    """ASHA inside of shrinking, beside a control: what follows 1 epoch is chance, what follows 3 and 9 is not."""
+    space = Space(Layer("toy.Net", {f"n{i}": one_of(*range(8), name=f"n{i}") for i in range(4)}))
+    setting = Setting(space, objectives("max score"), 0, Fidelity("train", 9))
+    strategy = Shrinking(setting, "asha", {"rungs": [1, 3, 9]})
+    heard, beside = [], Beside(strategy, make_strategy("random", setting), timed=False)
+    with Store.create(tmp_path / "s", {"name": "t"}) as store:
+        for number in range(300):
+            (proposal,) = strategy.ask(1)
+            chosen, epochs = proposal.architecture.decisions, proposal.fidelity.epochs
+            value = derive(0, repr(chosen)) % 100 if epochs == 1 else sum(chosen.values())
+            strategy.tell(Trial(number, proposal, State.DONE, Measurement({"score": float(value)})))
+            screening.switched_off(beside, store, heard.append)
+        screening.judged(beside, store)
+        (note,), (first, second) = store.notes("rung off"), store.meta["rungs"]
+        screening.switched_off(beside, store, heard.append)  # as a study that goes on does
+    assert (note.body["epochs"], first["on"], second["on"]) == (1, False, True)
+    (line,) = heard
+    assert line.startswith("short trainings that mislead: 1 epoch against 3: rank correlation ")
+    assert line.endswith("that went on, switched off")
+    with Store.create(tmp_path / "other", {"name": "t"}) as store:
+        screening.judged(make_strategy("random", setting), store)
+        screening.switched_off(make_strategy("random", setting), store, heard.append)
+        assert (store.meta.get("rungs"), len(heard)) == (None, 1)
+
+
+def test_words_of_a_rung():
+    told = {"epochs": 1, "next": 3, "rho": 0.62, "low": 0.41, "high": 0.77, "n": 34, "on": True}
+    assert rung_words(told) == "1 epoch against 3: rank correlation 0.62 (0.41 to 0.77) on 34 that went on"
+    assert rung_words(told | {"low": -1.0, "n": 2}) == "1 epoch against 3: 2 that went on are too few to judge"
+    assert rung_words(told | {"on": False}).endswith("on 34 that went on, switched off")
+    assert rung_words({}) == ""
+
+
+def test_a_prior_mean_takes_a_score_or_a_column_of_a_table(tmp_path):
+    gaussian = {"strategy": "gaussian-process", "screen": None, "strategy_options": {"prior": "params", "initial": 3}}
+    found = run(tmp_path / "s", trials=5, **gaussian)
+    assert found.trials[-1].proposal.origin == "model"
+    with Store.open(found.path) as store:
+        scored = {name for note in store.notes("scores") for name in (note.body["score"],)}
+    assert scored == {"params"}
+    again = resume(found.path, data="digits", space=WIDE, trials=6)
+    assert [t.architecture for t in again.trials[:5]] == [t.architecture for t in found.trials]
+    column = {"table": "macro-cifar10", "seed": 0, "trials": 6}
+    options = {"prior": "params", "initial": 3}
+    found = search(path=tmp_path / "t", strategy="gaussian-process", strategy_options=options, **column)
+    assert found.trials[-1].proposal.origin == "model"
+    for wrong, message in (
+        ({"strategy_options": {"prior": "synflow"}}, "no such column beforehand; known are"),
+        ({"strategy_options": {"prior": "params"}, "table": None, "evaluate": lambda model: 1.0, "space": WIDE,
+          "sample": (1, 8, 8), "outputs": 10}, "with evaluate= nobody scores"),
+        ({"strategy_options": {"prior": "params"}, "table": None, "data": "digits", "screen": "synflow"}, "two scores"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            search(path=tmp_path / "wrong", **column | {"strategy": "gaussian-process"} | wrong)
+    assert not (tmp_path / "wrong").exists()

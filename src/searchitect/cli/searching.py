@@ -85,16 +85,24 @@ def resume_options(command: F) -> F:
 @study_argument
 @resume_options
 @click.option("--code", metavar="FILE.py", help="The file that defines the study's own objects; it is run.")
+@click.option(
+    "--restore", multiple=True, metavar="DECISION=OPTION",
+    help="First take back this cut of --shrink, or 'all'. May be repeated.",
+)  # fmt: skip
 @click.option("--takeover", is_flag=True, help="Take the study from a driver that is dead, or was on another host.")
 @click.option("--allow-data-change", is_flag=True, help="Go on although the data are not the same as before.")
 @json_option
-def resume(folder: Path, code: str | None, takeover: bool, allow_data_change: bool, json: bool, **options: Any) -> int:
+def resume(
+    folder: Path, code: str | None, restore: tuple[str, ...], takeover: bool, allow_data_change: bool, json: bool,
+    **options: Any,
+) -> int:  # fmt: skip
     """Go on with a study that was interrupted, or give it more time or trials.
 
     \b
     searchitect resume runs/digits-1
     searchitect resume runs/digits-1 --budget 10m
     searchitect resume runs/mine-1 --code train.py
+    searchitect resume runs/digits-1 --trials 200 --restore all
     """
     import_from_here()
     from searchitect import study
@@ -102,6 +110,11 @@ def resume(folder: Path, code: str | None, takeover: bool, allow_data_change: bo
 
     changes = given(options)
     settings.from_mapping(changes)  # a wrong value is named before anything is opened
+    for cut in restore:
+        decision, sign, option = cut.rpartition("=")
+        if not sign and cut != "all":
+            raise UsageError(f"--restore {cut}: write DECISION=OPTION as the report names the cut, or all")
+        study.Study(folder).restore(*((decision, option) if sign else ()))
     with progress.observer(quiet=loudness() < 0, to_errors=json) as screen:
         found = study.resume(
             folder, code=code, takeover=takeover, allow_data_change=allow_data_change, observer=screen, **changes

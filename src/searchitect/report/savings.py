@@ -7,7 +7,8 @@ from typing import Any
 
 from searchitect.records import PROMOTE, State, Trial
 from searchitect.report.accounts import Costs
-from searchitect.report.plain import finite, line, mapping, plural, show_duration, whole
+from searchitect.report.plain import finite, items, line, mapping, plural, show_duration, whole
+from searchitect.report.shrunk import shrunk_words
 from searchitect.report.snapshot import Snapshot
 from searchitect.report.words import Fact
 
@@ -45,6 +46,8 @@ def savings(snapshot: Snapshot) -> list[Fact]:
     told = [
         ("Against training every proposal in full", _in_full(snapshot)),
         ("Screening", screening_words(mapping(meta.get("screen")))),
+        ("Rungs", "; ".join(rung_words(mapping(facts)) for facts in items(meta.get("rungs")))),
+        ("Options no longer proposed", shrunk_words(snapshot.notes)),
         ("Ended by their curves", _pruned(mapping(meta.get("pruned")))),
         ("Inherited weights", _inherited(snapshot.trials)),
         ("Memory", _memory(mapping(meta.get("memory")))),
@@ -124,6 +127,19 @@ def _device(facts: dict[str, Any]) -> str:
         return ""
     words = f"from {plural(operations, 'operation')}, {line(facts.get('device') or '', 80)}"
     return words if error is None or not networks else f"{words}: off by {error:.1%} in the mean of {networks} networks"
+
+
+def rung_words(facts: dict[str, Any]) -> str:
+    """How well a short training ranked what a longer one said."""
+    epochs, above, n = (whole(facts.get(k)) for k in ("epochs", "next", "n"))
+    rho, low, high = (finite(facts.get(k)) for k in ("rho", "low", "high"))
+    if epochs is None or above is None or n is None or rho is None or low is None or high is None:
+        return ""
+    words = f"{plural(epochs, 'epoch')} against {above:,}: "
+    if low <= -1:
+        return f"{words}{n} that went on are too few to judge"
+    words += f"rank correlation {rho:.2f} ({low:.2f} to {high:.2f}) on {n} that went on"
+    return words + ("" if facts.get("on") else ", switched off")
 
 
 def screening_words(screen: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from searchitect.session import passes
 from searchitect.session.budget import TRIALS
 from searchitect.session.gauging import check_measurable
 from searchitect.session.preparing import Given, Prepared
+from searchitect.session.screening import check_prior
 from searchitect.session.userobjects import load_object
 from searchitect.settings import Settings, command_line, from_mapping
 from searchitect.space import Space
@@ -38,6 +39,8 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
     check_measurable(prepared)
     if settings.prune is not None:
         check_prunable(prepared, name)
+    if settings.shrink:
+        check_shrinkable(name)
     setting = Setting(space, prepared.objectives, settings.seed, feasible=prepared.feasible, start=prepared.start)
     if passes.shares_weights(name):  # refused now, not later
         passes.check(prepared, name, options)
@@ -45,6 +48,7 @@ def facts(prepared: Prepared, folder: Path) -> dict[str, Any]:
         make_strategy(name_of_inner, setting, inner)
     else:
         make_strategy(name, setting, options)
+        check_prior(prepared, options)
     kept = {k: v for k, v in msgspec.to_builtins(settings).items() if k not in (*CODE, "start")}
     return {
         "format": 1,
@@ -80,6 +84,14 @@ def check_prunable(prepared: Prepared, strategy: str) -> None:
         raise UsageError(f"prune ends trainings by their curves; {strategy} saves them in its own way: leave it out")
     if len(goals(prepared.objectives)) > 1:
         raise UsageError("prune looks at one goal, but there are several: make limits of the others, or leave it out")
+
+
+def check_shrinkable(strategy: str) -> None:
+    """Raises UsageError where the strategy proposes nothing that could be cut."""
+    if passes.shares_weights(strategy) and strategy not in passes.SEARCHED:
+        raise UsageError(
+            f"shrink cuts options from what a strategy proposes; {strategy} trains all options together: leave it out"
+        )
 
 
 def space_facts(space: Space, why: str) -> dict[str, Any]:

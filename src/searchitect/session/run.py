@@ -40,7 +40,7 @@ from searchitect.session.passes import Passes, evaluator_of, inherited_task, inn
 from searchitect.session.preparing import Prepared
 from searchitect.session.probing import probe
 from searchitect.session.proposing import proposer
-from searchitect.session.screening import judged
+from searchitect.session.screening import judged, switched_off
 from searchitect.session.speed import Speed
 from searchitect.session.timeplan import final_seeds, more_finals, shared_out, tuning_seconds
 from searchitect.store import Store
@@ -344,6 +344,7 @@ class Session:
 
     def _replan(self, loop: Loop, fidelities: budget.Fidelities) -> None:
         """Move the end of the search by what the best candidates so far really cost."""
+        switched_off(loop.ledger.strategy, self.store, self.observer.message)
         now = time.monotonic()
         if self.end is None or self.method is not None or now - self.replanned < REPLAN_EVERY:
             return

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searchitect.errors import UsageError
-from searchitect.records import Proposal, Trial
+from searchitect.records import Proposal, Trial, goals
 from searchitect.seeds import Stream, stream
 from searchitect.strategies.base import Setting, Strategy, initial, started
 from searchitect.strategies.surrogate import acquisition as scores
@@ -19,6 +19,7 @@ from searchitect.strategies.surrogate.feasibility import log_probability
 from searchitect.strategies.surrogate.features import Features
 from searchitect.strategies.surrogate.fitting import Parameters, fit
 from searchitect.strategies.surrogate.graphs import size
+from searchitect.strategies.surrogate.prior import ScorePrior
 from searchitect.strategies.surrogate.regression import ROOM, Process
 from searchitect.strategies.surrogate.targets import warp
 from searchitect.strategies.surrogate.threads import one_thread
@@ -55,18 +56,22 @@ class GaussianProcess(Strategy):
     to 60 candidates that are described; 512 are scored); with `climb` 1.2 to 2 times that.
 
     Options: `acquisition` = "ei", "ucb" (confidence bound, one deviation) or "thompson" (one draw for each candidate);
-    `initial` = random architectures at first; `climb` = go on from the best candidate to its neighbours, and so on.
+    `initial` = random architectures at first; `climb` = go on from the best candidate to its neighbours, and so on;
+    `prior` = name of a score of untrained networks from which a prior mean is made (`surrogate.prior`; one goal).
     """
 
     def __init__(
         self, setting: Setting, acquisition: Literal["ei", "ucb", "thompson"] = "ei", initial: int = 10,
-        climb: bool = False,
+        climb: bool = False, prior: str | None = None,
     ) -> None:  # fmt: skip
         if acquisition not in ("ei", "ucb", "thompson"):
             raise UsageError(f"acquisition {acquisition!r} is not known: write ei, ucb or thompson")
         if initial < 1:
             raise UsageError(f"initial={initial}: at least one architecture is needed before anything can be learned")
+        if prior is not None and len(goals(setting.objectives)) > 1:
+            raise UsageError(f"prior={prior!r} is for one goal: make limits of the others, or leave it out")
         self.setting = setting
+        self.prior = None if prior is None else ScorePrior(prior, setting.score)
         self.acquisition, self.initial, self.climb = acquisition, initial, climb
         self.features = Features(setting.space)
         self.archive = Archive(self.features, setting.objectives)
@@ -154,7 +159,12 @@ class GaussianProcess(Strategy):
             return feasible
         if values.shape[1] > 1:
             return log_improvement(process, values, known, kept, weighing, source) + feasible
-        mean, deviation, at_rows = process.posterior(values[:, 0], known)
+        if self.prior is None:
+            mean, deviation, at_rows = process.posterior(values[:, 0], known)
+        else:
+            rows = [self.archive.entries[i].architecture for i in self.rows]
+            waiting = [item.architecture for item in self.pool.items]
+            mean, deviation, at_rows = self.prior.posterior(process, values[:, 0], known, rows, waiting)
         if self.acquisition == "ei":
             return scores.log_expected_improvement(mean, deviation, float(at_rows[kept].min())) + feasible
         bound = self.acquisition == "ucb"

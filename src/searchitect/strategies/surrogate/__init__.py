@@ -9,6 +9,7 @@
     candidates.Pool                               candidates kept from one proposal to the next, no two equivalent
     acquisition.expected_improvement, ...         how promising a candidate is, from mean and deviation
     regression.Process                            a Gaussian process that grows by rows, its candidates kept up to date
+    prior.ScorePrior                              a prior mean of the process, made from scores
     fitting.fit                                   parameters of its covariance by marginal likelihood
     feasibility.log_probability                   how likely limits are kept and nothing fails
     threads.one_thread                            linear algebra on one thread while a proposal is made
