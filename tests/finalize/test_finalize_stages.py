@@ -14,7 +14,7 @@ from searchitect.evaluators.base import Outcome
 from searchitect.finalize import planning
 from searchitect.finalize.context import FinalContext
 from searchitect.finalize.items import item_values
-from searchitect.finalize.planning import MOST_SEEDS, makespan, plan_finals
+from searchitect.finalize.planning import MOST_SEEDS, Means, Wishes, makespan, plan_finals
 from searchitect.finalize.stages import run_stages
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial
 from searchitect.space import Architecture
@@ -31,8 +31,9 @@ TRIALS = [trial(n) for n in range(6)]
 
 
 def plan(count=3, **options):
-    given = {"seconds_left": None, "seconds_per_run": lambda *_: 1.0, "workers": 2, "epochs": 4, "most": count}
-    return plan_finals(TRIALS, **given | options)
+    there = {name: options.pop(name) for name in ("seed", "control") if name in options}
+    means = Means(options.pop("seconds_left", None), options.pop("seconds_per_run", lambda *_: 1.0), 2)
+    return plan_finals(TRIALS, means, Wishes(**{"epochs": 4, "most": count} | options), **there)
 
 
 class Lab:
@@ -310,6 +311,52 @@ def test_what_a_slow_stage_a_leaves_to_stage_b():
     assert tuned.in_time(5.0, expected * 2 / 3, 2) == (tuned.stage_b_seeds, 1.0), "nothing was tuned"
 
 
+def with_time(tmp_path, seconds, **changes):
+    """A lab whose trainings of stage B take a second each, one after the other, of the seconds that are left."""
+    lab = Lab(tmp_path, **changes)
+    lab.time, lab.used = 0.0, 0.0
+    lab.clock = lambda: lab.used
+    train = lab.run
+
+    def run(tasks):
+        lab.used += len(tasks) * (tasks[0].rows == "all")
+        return train(tasks)
+
+    lab.context = dataclasses.replace(lab.context, run=run, clock=lab.clock, left=lambda: seconds - lab.used)
+    return lab
+
+
+@pytest.mark.parametrize(("seconds", "seeds"), [(20.0, 8), (6.0, 3), (8.0, 3), (8.5, 4), (90.0, MOST_SEEDS)])
+def test_time_that_is_left_after_stage_b_buys_seeds_for_all(tmp_path, seconds, seeds):
+    """The plan expects stage B to take 30 s for three seeds; a seed takes 2 s, and gets 1.2 times that."""
+    limited = dataclasses.replace(plan(seconds_left=100.0), stage_seconds=(0.0, 3 * seconds))
+    lab = with_time(tmp_path, seconds)
+    result = run_stages(lab.context, limited)
+    assert result.finalised
+    assert result.verdict.winner.n == result.verdict.baseline.n == seeds
+    finals = [t for t in lab.tasks if t.rows == "all"]
+    assert len({t.seed for t in finals}) == seeds
+    assert len({t.save for t in finals}) == 2 * seeds, "each has a file of its own"
+    assert lab.used <= seconds + 1e-9
+    assert result.weights == tmp_path / "final-winner-0.safetensors"
+
+
+def test_a_further_seed_that_fails_takes_nothing_away(tmp_path):
+    limited = dataclasses.replace(plan(seconds_left=100.0), stage_seconds=(0.0, 60.0))
+    lab = with_time(tmp_path, 20.0)
+    usual = lab.one
+
+    def one(task):
+        late = task.seed in limited.alone_seeds[3:] or task.rows == "all" and task.seed not in limited.alone_seeds
+        return SimpleNamespace(cause="out of memory", message="late") if late else usual(task)
+
+    lab.one = one
+    result = run_stages(lab.context, limited)
+    assert result.finalised
+    assert result.verdict.winner.n == result.verdict.baseline.n == 3
+    assert any("more seeds were left out: out of memory: late" in note for note in result.notes)
+
+
 def test_short_of_time_after_stage_a(tmp_path):
     """The clock of the lab says that stage A took 1 s; it was planned for 0.5."""
     lab = Lab(tmp_path, left=lambda: 0.3)
@@ -467,19 +514,19 @@ def seconds(trial, epochs, all_rows):
     (None, 5, 10, 0), (300, 5, 10, 0), (180, 3, 10, 1), (63, 1, 10, 2), (32, 1, 5, 3), (1, 1, 1, 4),
 ])  # fmt: skip
 def test_short_of_time_means_fewer_finalists_then_fewer_epochs(left, finalists, epochs, notes):
-    made = plan_finals(TRIALS, seconds_left=left, seconds_per_run=seconds, workers=2, epochs=10)
+    made = plan_finals(TRIALS, Means(left, seconds, 2), Wishes(10))
     assert (len(made.finalists), made.epochs) == (finalists, epochs)
     assert len(made.stage_b_seeds) == 3
     assert len(made.stage_a_seeds) == (3 if finalists > 1 else 0)
     assert len(made.notes) == notes
     if left and left > 1:
         assert made.forecast_seconds <= left
-        more = plan_finals(TRIALS, seconds_left=None, seconds_per_run=seconds, workers=2, epochs=10, most=finalists + 1)
+        more = plan_finals(TRIALS, Means(None, seconds, 2), Wishes(10, most=finalists + 1))
         assert finalists == 5 or more.forecast_seconds > left, "it is the dearest plan that fits"
 
 
 def test_the_forecast_is_that_of_runs_shared_by_workers():
-    made = plan_finals(TRIALS, seconds_left=None, seconds_per_run=seconds, workers=2, epochs=10, most=2, seeds=4)
+    made = plan_finals(TRIALS, Means(None, seconds, 2), Wishes(10, seeds=4, most=2))
     # A: 8 runs of 20 s on 2 workers = 80; B: 25, 12.5, 25, 12.5, ... = 4 × 37.5 on 2 workers, whole runs
     assert made.forecast_seconds == pytest.approx(80 + makespan([25, 12.5] * 4, 2))
     assert makespan([25, 12.5] * 4, 2) == 75
@@ -493,7 +540,7 @@ def test_the_same_network_is_a_finalist_once():
 
 
 def test_fewer_than_three_seeds_are_possible_and_said():
-    made = plan_finals(TRIALS, seconds_left=None, seconds_per_run=seconds, workers=2, epochs=3, seeds=1)
+    made = plan_finals(TRIALS, Means(None, seconds, 2), Wishes(3, seeds=1))
     assert len(made.stage_a_seeds) == len(made.stage_b_seeds) == 1
     assert made.notes == ("1 seed a side: the verdict knows little about seeds; ask for 3",)
 
@@ -502,11 +549,10 @@ def test_fewer_than_three_seeds_are_possible_and_said():
     ({"seeds": 0}, "seeds=0"), ({"epochs": 0}, "epochs=0"), ({"most": 0}, "most=0"), ({"workers": 0}, "workers=0"),
 ])  # fmt: skip
 def test_plans_that_make_no_sense_are_refused(options, message):
-    given = {"seconds_left": None, "seconds_per_run": seconds, "workers": 2, "epochs": 3}
-    with pytest.raises(UsageError, match=message):
-        plan_finals(TRIALS, **given | options)
+    with pytest.raises(UsageError, match=f"{message}: it must be at least 1"):
+        Means(None, seconds, **options) if "workers" in options else Wishes(**{"epochs": 3} | options)
     with pytest.raises(UsageError, match="no finished candidate"):
-        plan_finals([], **given)
+        plan_finals([], Means(None, seconds, 2), Wishes(3))
 
 
 # -- items ---------------------------------------------------------------------------------------------
@@ -534,11 +580,11 @@ def test_item_values_of_large_logits_and_flat_targets():
 def test_two_finalists_stay_and_epochs_go_when_the_second_guards_against_luck():
     """The hand-made network is the second: what is not better on validation data must not win by being alone."""
     pool = [trial(i) for i in range(4)]
-    plan = plan_finals(pool, seconds_left=30.0, seconds_per_run=lambda t, e, a: 1.0 * e, workers=1, epochs=10, least=2)
-    alone = plan_finals(pool, seconds_left=30.0, seconds_per_run=lambda t, e, a: 1.0 * e, workers=1, epochs=10)
+    plan = plan_finals(pool, Means(30.0, lambda t, e, a: 1.0 * e, 1), Wishes(10, least=2))
+    alone = plan_finals(pool, Means(30.0, lambda t, e, a: 1.0 * e, 1), Wishes(10))
     assert [len(plan.finalists), plan.epochs] == [2, 2]
     assert [len(alone.finalists), alone.epochs] == [1, 5]
-    single = plan_finals(pool[:1], seconds_left=30.0, seconds_per_run=lambda t, e, a: e, workers=1, epochs=1, least=2)
+    single = plan_finals(pool[:1], Means(30.0, lambda t, e, a: e, 1), Wishes(1, least=2))
     assert len(single.finalists) == 1
 
 
@@ -547,9 +593,7 @@ def test_two_finalists_stay_and_epochs_go_when_the_second_guards_against_luck():
 
 def test_the_control_goes_through_the_same_stages_and_is_compared(tmp_path):
     lab = Lab(tmp_path, {0: 0.80, 1: 0.95, 2: 0.83, 4: 0.7, 5: 0.75, 99: 0.75})
-    found = plan_finals(
-        TRIALS[:3], seconds_left=None, seconds_per_run=lambda *_: 1.0, workers=2, epochs=4, control=TRIALS[4:6]
-    )
+    found = plan_finals(TRIALS[:3], Means(None, lambda *_: 1.0, 2), Wishes(4), control=TRIALS[4:6])
     assert found.control == tuple(TRIALS[4:6])
     result = run_stages(lab.context, found)
     assert result.winner.number == 1
@@ -568,9 +612,7 @@ def test_the_control_goes_through_the_same_stages_and_is_compared(tmp_path):
 def test_a_control_that_found_the_winner_is_not_trained_twice(tmp_path):
     lab = Lab(tmp_path)
     twin = trial(5, width=1)
-    found = plan_finals(
-        TRIALS[:3], seconds_left=None, seconds_per_run=lambda *_: 1.0, workers=2, epochs=4, control=[twin]
-    )
+    found = plan_finals(TRIALS[:3], Means(None, lambda *_: 1.0, 2), Wishes(4), control=[twin])
     result = run_stages(lab.context, found)
     assert [t.number for t in lab.tasks if t.rows == "all"] == [1, -1] * 3
     control = result.comparisons["control"]
@@ -580,9 +622,7 @@ def test_a_control_that_found_the_winner_is_not_trained_twice(tmp_path):
 
 def test_a_control_that_fails_costs_only_its_comparison(tmp_path):
     lab = Lab(tmp_path, {0: 0.80, 1: 0.86, 2: 0.83, 5: 0.8, 99: 0.75}, {5: 99})
-    found = plan_finals(
-        TRIALS[:3], seconds_left=None, seconds_per_run=lambda *_: 1.0, workers=2, epochs=4, control=[TRIALS[5]]
-    )
+    found = plan_finals(TRIALS[:3], Means(None, lambda *_: 1.0, 2), Wishes(4), control=[TRIALS[5]])
     result = run_stages(lab.context, found)
     assert result.finalised
     assert result.verdict.words == "better"
@@ -593,10 +633,8 @@ def test_a_control_that_fails_costs_only_its_comparison(tmp_path):
 @pytest.mark.parametrize(("control", "tuned", "trainings"), [(0, 0, 9 + 6), (3, 0, 18 + 9), (0, 5, 9 + 9)])
 def test_the_forecast_knows_what_else_is_trained(control, tuned, trainings):
     # three finalists a side and three seeds; stage B: winner and baseline, control, winner by the usual recipe
-    found = plan_finals(
-        TRIALS[:3], seconds_left=None, seconds_per_run=lambda *_: 1.0, workers=1, epochs=4,
-        control=TRIALS[3 : 3 + control], tuned=tuned,
-    )  # fmt: skip
+    means, wishes = Means(None, lambda *_: 1.0, 1), Wishes(4, tuned=tuned)
+    found = plan_finals(TRIALS[:3], means, wishes, control=TRIALS[3 : 3 + control])
     assert found.forecast_seconds == trainings
 
 

@@ -88,7 +88,7 @@ def test_the_reserve_follows_what_candidates_cost():
 
 def test_where_most_trials_pause_the_full_training_is_longer():
     """32 full trials against 12: 8/3 times the epochs, as far as the final training allows."""
-    usual, pausing = (budget.choose(595, 1.0, 1.0, 60, 2, 3, trials=n) for n in (32, budget.PAUSING_TRIALS))
+    usual, pausing = (budget.choose(595, 1.0, 1.0, 60, 2, 1, trials=n) for n in (32, budget.PAUSING_TRIALS))
     assert pausing.final_epochs == usual.final_epochs
     assert pausing.reserve == usual.reserve
     assert usual.epochs < pausing.epochs <= pausing.final_epochs

@@ -9,9 +9,11 @@ from torch import nn
 from searchitect import Settings, study
 from searchitect.engine.limits import usual_seconds
 from searchitect.errors import StudyFailedError
+from searchitect.evaluators.base import Outcome
 from searchitect.seeds import stream
+from searchitect.session import budget, probing
 from searchitect.session.budget import FINAL_SHARE, REPORT_SECONDS
-from searchitect.session.forecasting import buys
+from searchitect.session.forecasting import buys, trial_seconds
 from searchitect.session.preparing import Given, prepare
 from searchitect.session.probing import Probed, typical_architectures
 from searchitect.session.timeplan import tuning_seconds
@@ -105,3 +107,46 @@ def test_a_plan_with_probes_names_the_users_own_budget_first():
     found = study.plan(Settings(data="digits", budget="90s", executor="serial"), probe=True)["forecasts"]
     assert [f["seconds"] for f in found] == [90.0, 600.0, 3_600.0, 28_800.0]
     assert all(f["trials"] > 0 for f in found)
+
+
+def test_strategies_that_learn_propose_dearer_networks(prepared):
+    found = budget.Fidelities(4, 0.5, 8, 100.0)
+    beside = prepare(Settings(data="digits", budget="10m", workers=2, control="random"), Given())
+    assert trial_seconds(prepared, "random", 3.0, found) == pytest.approx(6.0 + budget.START_SECONDS)
+    learns = trial_seconds(prepared, "gaussian-process", 3.0, found)
+    assert learns == pytest.approx(budget.DEARER * 6.0 + budget.START_SECONDS)
+    assert trial_seconds(beside, "gaussian-process", 3.0, found) == pytest.approx((learns + 6.1) / 2), "half are random"
+
+
+def test_short_epochs_are_measured_with_more_networks():
+    """A part of the space each; what takes long is trained for one epoch, and only what is short again."""
+
+    class Clock:
+        def __init__(self, seconds):
+            self.seconds, self.asked = seconds, []
+
+        def __call__(self, _executor, tasks, **_):
+            self.asked.append([task.epochs for task in tasks])
+            return [Outcome({}, task.epochs * self.seconds(task), task.epochs) for task in tasks]
+
+    few = prepare(Settings(data="digits", budget="10m", workers=2), Given())
+    with pytest.MonkeyPatch.context() as patch:
+        quick = Clock(lambda task: 0.1 / task.epochs + 0.1)
+        patch.setattr(probing, "run_tasks", quick)
+        found = probing.probe(few, None, lambda: False)
+        assert quick.asked == [[1, 1, 1], [4, 4, 4, 4, 4]]
+        assert found.candidate == pytest.approx(0.125)
+        assert len(found.points) == 5
+        assert found.sampled == tuple(sorted(found.sampled))
+        assert len(found.sampled) == probing.SAMPLES
+        baseline = few.baseline_architecture
+        assert found.baseline_macs == few.costs.of(baseline).macs
+        mixed = Clock(lambda task: (0.5 if task.decisions == baseline.decisions else 3.0) + (task.epochs == 1))
+        patch.setattr(probing, "run_tasks", mixed)
+        found = probing.probe(few, None, lambda: False)
+        assert mixed.asked == [[1, 1, 1]], "all took long at first"
+        mixed = Clock(lambda task: 0.5 if task.decisions == baseline.decisions else 3.0)
+        patch.setattr(probing, "run_tasks", mixed)
+        found = probing.probe(few, None, lambda: False)
+        assert mixed.asked == [[1, 1, 1], [4]]
+        assert (found.candidate, found.baseline) == (3.0, 0.5)

@@ -36,6 +36,9 @@ from searchitect.finalize.trainings import Dropped, Interrupted, architecture_of
 from searchitect.finalize.wording import is_share
 
 
+SPARE = 1.2  # times what the seeds so far took, that more of them are given: nothing is lost when the end comes early
+
+
 class Contestant(NamedTuple):
     """A network of stage B; `file` names its weights, `number` is its trial (-1: none)."""
 
@@ -143,7 +146,11 @@ def _stage_b(context: FinalContext, plan: FinalPlan, result: FinalResult, ranked
         recipe = {"recipe": dict(result.recipes["winner"])} if result.recipes.get("winner") else {}
         chosen = {"trial": standing.trial.number, "decisions": dict(standing.trial.architecture.decisions)}
         context.note("winner", {**chosen, "epochs": result.epochs, "validation": list(standing.validation)} | recipe)
+        limited = context.left() is not None
+        began = context.clock() if limited else 0.0
         failed = _train_finals(context, seeds, result, contestants)
+        if limited and not failed:
+            _spare_time(context, plan, result, contestants, (len(seeds), context.clock() - began))
         why = failed.get("winner" if same else "baseline")
         if why and "baseline" not in result.runs:
             result.no_baseline = f"the baseline failed when it was trained: {why}"
@@ -215,10 +222,34 @@ def _keep_members(result: FinalResult, failed: Mapping[str, str], wanted: int) -
         result.notes.append(f"the ensemble has {len(result.members)} instead of {wanted + 1} networks{why}")
 
 
+def _spare_time(
+    context: FinalContext,
+    plan: FinalPlan,
+    result: FinalResult,
+    contestants: list[Contestant],
+    so_far: tuple[int, float],
+) -> None:
+    """More seeds for all, as far as there is time by what the seeds so far took (their number, seconds). One more that
+    fails takes the others of this batch with it: all sides keep as many."""
+    done, seconds = so_far
+    left = context.left()
+    if left is None or done < len(plan.stage_b_seeds):
+        return
+    more = min(int(left / max(SPARE * seconds / done, 1e-9)), len(plan.alone_seeds) - done)
+    if more < 1:
+        return
+    before = {side: list(found) for side, found in result.runs.items()}, {k: list(v) for k, v in result.files.items()}
+    failed = _train_finals(context, plan.alone_seeds[done : done + more], result, contestants, done)
+    if failed:
+        result.runs, result.files = before
+        result.notes.append(f"{more} more seeds were left out: {next(iter(failed.values()))}")
+
+
 def _train_finals(
-    context: FinalContext, seeds: Sequence[int], result: FinalResult, contestants: list[Contestant]
+    context: FinalContext, seeds: Sequence[int], result: FinalResult, contestants: list[Contestant], first: int = 0
 ) -> dict[str, str]:
-    """Train each with each seed; why one of them failed, by side."""
+    """Train each with each seed, of which the first is number `first`, beside those before it; why one of them failed,
+    by side."""
     names = {"winner": "the winner", "baseline": "the baseline", "control": "the control",
              "untuned": "the winner by the usual recipe"}  # fmt: skip
     who = [names[c.side] for c in contestants if c.side in names]
@@ -226,19 +257,27 @@ def _train_finals(
     who += [f"{more} more for the ensemble"] * bool(more)
     listed = who[0] if len(who) == 1 else f"{', '.join(who[:-1])} and {who[-1]}"
     context.progress(f"stage B: {listed}, {len(seeds)} seeds, {result.epochs} epoch{'s' * (result.epochs > 1)}")
-    pairs = [(c, i) for i in range(len(seeds)) for c in contestants]
+    pairs = [(c, first + i) for i in range(len(seeds)) for c in contestants]
     paths = [context.folder / f"final-{c.file}-{i}.safetensors" for c, i in pairs]
     rows: Literal["train", "all"] = "train" if context.own_data else "all"
     tasks = [
         training(
-            c.network, c.number, seeds[i], _epochs(result, c), rows, path, recipe=_without_epochs(c.recipe), soft=c.soft
+            c.network,
+            c.number,
+            seeds[i - first],
+            _epochs(result, c),
+            rows,
+            path,
+            recipe=_without_epochs(c.recipe),
+            soft=c.soft,
         )
         for (c, i), path in zip(pairs, paths, strict=True)
     ]
     try:
         found = trained(context, tasks, context.metric if context.own_data else None)
     except Interrupted as interruption:
-        result.weights = paths[0] if isinstance(interruption.found[0], Outcome) else None
+        if not first:
+            result.weights = paths[0] if isinstance(interruption.found[0], Outcome) else None
         raise
     failed: dict[str, str] = {}
     for one in contestants:
@@ -247,9 +286,10 @@ def _train_finals(
         if wrong:
             failed[one.side] = wrong[0]
             continue
-        result.runs[one.side] = [outcome for outcome in own if isinstance(outcome, Outcome)]
-        result.files[one.side] = [path for (c, _), path in zip(pairs, paths, strict=True) if c is one]
-    if "winner" not in failed:
+        before = (result.runs[one.side], result.files[one.side]) if first else ([], [])
+        result.runs[one.side] = before[0] + [outcome for outcome in own if isinstance(outcome, Outcome)]
+        result.files[one.side] = before[1] + [path for (c, _), path in zip(pairs, paths, strict=True) if c is one]
+    if "winner" not in failed and not first:
         result.weights = paths[0]
     return failed
 

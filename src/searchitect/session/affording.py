@@ -15,12 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from searchitect.report.plain import show_count, show_duration
+from searchitect.session.budget import DEARER
 from searchitect.session.preparing import Prepared
 from searchitect.session.probing import Probed
 from searchitect.session.timeplan import shared_out
 
 LEAST_SHARE = 0.1  # of random networks that always stay, the smallest ones
-DEAREST = 1.5  # times what there is time for, that the largest network may take: it has two thirds of its epochs
+LARGEST = 1.5  # times what a finalist is expected to take: where the largest network wins, it has 2/3 of its epochs
 
 
 class Affordable(NamedTuple):
@@ -67,8 +68,7 @@ def between(points: Sequence[tuple[int, float]]) -> Callable[[int], float]:
     sizes, seconds = zip(*known, strict=True)
 
     def at(macs: int) -> float:
-        inside = float(np.interp(macs, sizes, seconds))
-        return inside * max(1.0, macs / sizes[-1])
+        return float(np.interp(macs, sizes, seconds)) * max(1.0, macs / float(sizes[-1]))
 
     return at
 
@@ -83,5 +83,6 @@ def left_out(stays: Affordable, total: float) -> str:
 
 
 def _planned(stays: Sequence[int], seconds: Callable[[int], float]) -> float:
-    """Seconds of an epoch of a finalist among those that stay (from small to large): the best are rarely small."""
-    return max(statistics.fmean(map(seconds, stays)), seconds(stays[-1]) / DEAREST)
+    """Seconds of an epoch of an average network among those that stay (from small to large), or what it may be for the
+    sake of the largest."""
+    return max(statistics.fmean(map(seconds, stays)), seconds(stays[-1]) / (LARGEST * DEARER))

@@ -22,6 +22,7 @@ FINALISTS = 4  # the hand-made network among them
 TEACHERS = 3  # finalists whose mean teaches, where the final trainings are distilled
 MORE_ROWS = 1.3  # stage B trains on validation rows too
 REPORT_SECONDS = 5.0  # bundle, its check in a fresh interpreter, report
+DEARER = 1.5  # times an average network, what a strategy that learns proposes takes, and so do the best (1.15 to 1.9)
 START_SECONDS = 0.1  # to build a network and hand it to a worker
 
 
@@ -80,7 +81,7 @@ def choose(
     full: epochs of a full training. epochs: what the user asked for in the search, or None.
     trials: how many full trainings the search should be able to afford (with a control, in its half of the time).
     """
-    cost = final_seconds(candidate, baseline, 1, workers, seeds=seeds, more=more) - REPORT_SECONDS
+    cost = final_seconds(DEARER * candidate, baseline, 1, workers, seeds=seeds, more=more) - REPORT_SECONDS
     final = min(full, int(FINAL_SHARE * left / max(cost, 1e-9)))
     final = max(final, 1 if epochs is None else min(epochs, full))
     reserve = min(final * cost + REPORT_SECONDS, (1 - SEARCH_SHARE) * left)  # or nothing would ever be measured

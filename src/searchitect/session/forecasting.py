@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from searchitect.session.probing import Probed, probe
 from searchitect.session.timeplan import shared_out
 from searchitect.strategies import strategy_class
 
+EVEN = ("random", "exhaustive")  # strategies that propose what an average costs
 USUAL = (600.0, 3_600.0, 28_800.0)  # seconds: 10 minutes, an hour, a night
 
 
@@ -53,16 +55,19 @@ def forecasts(prepared: Prepared, strategy: str, budgets: Sequence[float] = ()) 
     return [buys(prepared, strategy, seconds, spent, probed) for seconds in wanted]
 
 
-def trial_seconds(candidate: float, found: budget.Fidelities) -> float:
-    """What an average trial takes, by what an epoch of an average network takes."""
-    return candidate * found.epochs * found.data + budget.START_SECONDS
+def trial_seconds(prepared: Prepared, strategy: str, candidate: float, found: budget.Fidelities) -> float:
+    """What an average trial takes, by what an epoch of an average network takes: strategies that learn soon propose
+    dearer ones, a control beside them does not."""
+    learns = 1.0 if strategy in EVEN else budget.DEARER
+    times = statistics.fmean((learns, 1.0)) if prepared.settings.control else learns
+    return times * candidate * found.epochs * found.data + budget.START_SECONDS
 
 
 def buys(prepared: Prepared, strategy: str, seconds: float, spent: float, probed: Probed) -> Forecast:
     """What `seconds` buy where probing took `spent` and said what epochs take."""
     stays = affordable(prepared, strategy, seconds, spent, probed)
     found = shared_out(prepared, strategy, seconds, spent, stays.candidate, probed.baseline)
-    each = trial_seconds(stays.candidate, found)
+    each = trial_seconds(prepared, strategy, stays.candidate, found)
     count = round((seconds - spent - found.reserve) * prepared.workers / each)
     size = prepared.space.size
     most = not size.continuous and size.finite <= count

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import statistics
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -43,15 +43,15 @@ class Probed(NamedTuple):
     baseline_macs: int = 0
 
 
-def typical_architectures(prepared: Prepared) -> list[Architecture]:
-    """Of random feasible architectures two: those whose MACs are nearest to the mean of the smaller and of the larger
-    half (the first of each, where costs are unknown); one where there is only one.
+def typical_architectures(prepared: Prepared, parts: int = 2) -> list[Architecture]:
+    """One of each part of random feasible architectures, which are sorted by MACs: the one whose MACs are nearest to
+    the mean of its part (the first of each, where costs are unknown); fewer where there are fewer.
 
     Their mean is the mean of all, and seconds are about a line over MACs: so they take, on average, the mean of all
     seconds, which is what a number of trials takes in all. Where a few are many times larger than most, a median
-    promised three times the trials that came. Two err less than one: equal MACs may take half as long again.
+    promised three times the trials that came. Several err less than one: equal MACs may take half as long again.
     """
-    return _typical(_with_macs(prepared))
+    return _typical(_with_macs(prepared), parts)
 
 
 def _with_macs(prepared: Prepared) -> list[tuple[int, Architecture]]:
@@ -67,12 +67,14 @@ def _macs(prepared: Prepared, architecture: Architecture) -> int:
         return 0
 
 
-def _typical(found: list[tuple[int, Architecture]]) -> list[Architecture]:
+def _typical(found: list[tuple[int, Architecture]], parts: int) -> list[Architecture]:
+    bounds = [len(found) * i // parts for i in range(parts + 1)]
     chosen = []
-    for half in filter(None, (found[: len(found) // 2], found[len(found) // 2 :])):
-        mean = statistics.fmean(macs for macs, _ in half)
-        at = min(range(len(half)), key=[abs(macs - mean) for macs, _ in half].__getitem__)
-        chosen.append(half[at][1])
+    for start, stop in itertools.pairwise(bounds):
+        part = found[start:stop]
+        if part:
+            mean = statistics.fmean(macs for macs, _ in part)
+            chosen.append(part[min(range(len(part)), key=[abs(macs - mean) for macs, _ in part].__getitem__)][1])
     return list(dict.fromkeys(chosen))
 
 
@@ -80,7 +82,7 @@ def _some_feasible(prepared: Prepared) -> list[Architecture]:
     """At most `SAMPLES` random feasible architectures; where no random one is, some that were led to the limits."""
     space, seed = prepared.space, prepared.settings.seed
     drawn = (space.sample(stream(seed, i, "probe")) for i in range(TRIES))
-    found = list(islice(filter(prepared.feasible, drawn), SAMPLES))
+    found = list(itertools.islice(filter(prepared.feasible, drawn), SAMPLES))
     if not found:
         limits = Setting(space, prepared.objectives, seed, feasible=prepared.feasible, excess=prepared.excess)
         sources = [stream(seed, i, "limits") for i in range(LED)]
@@ -95,48 +97,61 @@ def _some_feasible(prepared: Prepared) -> list[Architecture]:
 
 
 def probe(prepared: Prepared, executor: Executor, interrupted: Callable[[], bool]) -> Probed:
-    """Train average networks of the space and the baseline side by side.
+    """Train average networks of the space and the baseline side by side, for an epoch.
 
-    Short epochs are measured again over four, since the first one also warms up. Raises StudyFailedError
-    when nothing can be trained at all.
+    The first epoch also warms up, so what took less than a second is measured again over four; where everything did,
+    with four networks of the space instead of two. Raises StudyFailedError when nothing can be trained at all.
     """
-    seed = derive(prepared.settings.seed, "probe")
-    sampled = _with_macs(prepared)
-    architectures = _typical(sampled)
-    typical = [Task(-1, architecture.decisions, seed, 1) for architecture in architectures]
-    baseline, baseline_macs = typical[0], 0
+    seed, sampled = derive(prepared.settings.seed, "probe"), _with_macs(prepared)
+    few = _probes(prepared, _typical(sampled, 2), seed)
+    seconds = _measured(executor, few, 1, interrupted)
+    if not interrupted() and any(s is not None and s <= LONG_ENOUGH for s in seconds):
+        if all(s is not None and s <= LONG_ENOUGH for s in seconds):
+            few = _probes(prepared, _typical(sampled, 4), seed)
+            seconds = _measured(executor, few, 4, interrupted)
+        else:
+            quick = [i for i, s in enumerate(seconds) if s is not None and s <= LONG_ENOUGH]
+            again = _measured(executor, [few[i] for i in quick], 4, interrupted)
+            for i, found in zip(quick, again, strict=True):
+                seconds[i] = found or seconds[i]
+    return _probed(sampled, few, seconds)
+
+
+def _probes(prepared: Prepared, architectures: list[Architecture], seed: int) -> list[tuple[int, Task]]:
+    """Multiply-accumulates and training of each, the baseline last."""
+    found = [(_macs(prepared, one), Task(-1, one.decisions, seed, 1)) for one in architectures]
+    macs, baseline = 0, found[0][1]
     if prepared.baseline_architecture is not None:
+        macs = _macs(prepared, prepared.baseline_architecture)
         baseline = msgspec.structs.replace(baseline, decisions=prepared.baseline_architecture.decisions)
-        baseline_macs = _macs(prepared, prepared.baseline_architecture)
     elif prepared.baseline_factory is not None:
         baseline = msgspec.structs.replace(baseline, decisions={}, network="baseline")
-    measured = _measured(executor, [*typical, baseline], interrupted)
-    fallback = max([seconds for seconds in measured if seconds is not None], default=1.0)
-    candidates = [seconds for seconds in measured[:-1] if seconds]
-    macs = [*(_macs(prepared, architecture) for architecture in architectures), baseline_macs]
-    points = [(n, seconds) for n, seconds in zip(macs, measured, strict=True) if n and seconds]
+    return [*found, (macs, baseline)]
+
+
+def _probed(
+    sampled: Sequence[tuple[int, Architecture]], probes: Sequence[tuple[int, Task]], seconds: Sequence[float | None]
+) -> Probed:
+    fallback = max([s for s in seconds if s is not None], default=1.0)
+    candidates = [s for s in seconds[:-1] if s]
+    points = [(macs, s) for (macs, _), s in zip(probes, seconds, strict=True) if macs and s]
     return Probed(
-        statistics.fmean(candidates) if candidates else fallback, measured[-1] or fallback,
-        tuple(n for n, _ in sampled if n), tuple(points), baseline_macs,
+        statistics.fmean(candidates) if candidates else fallback, seconds[-1] or fallback,
+        tuple(macs for macs, _ in sampled if macs), tuple(points), probes[-1][0],
     )  # fmt: skip
 
 
-def _measured(executor: Executor, tasks: list[Task], interrupted: Callable[[], bool]) -> list[float | None]:
+def _measured(
+    executor: Executor, probes: Sequence[tuple[int, Task]], epochs: int, interrupted: Callable[[], bool]
+) -> list[float | None]:
     """Seconds of an epoch of each; None for one that failed."""
-    measured: list[float | None] = [None] * len(tasks)
-    for epochs in (1, 4):
-        outcomes = run_tasks(
-            executor, [msgspec.structs.replace(task, epochs=epochs) for task in tasks], interrupt=interrupted
-        )
-        for i, outcome in enumerate(outcomes):
-            if isinstance(outcome, Outcome) and outcome.epochs:
-                measured[i] = outcome.seconds / outcome.epochs
-            elif isinstance(outcome, Failed):
-                log.warning("a probe training failed: %s", failure_line(outcome))
-        known = [seconds for seconds in measured if seconds is not None]
-        if not known and not interrupted():
-            failed = next(o for o in outcomes if isinstance(o, Failed))
-            raise StudyFailedError(f"the probe trainings failed ({failure_line(failed)})\n{failed.traceback}".rstrip())
-        if interrupted() or min(known) > LONG_ENOUGH:
-            break
+    tasks = [msgspec.structs.replace(task, epochs=epochs) for _, task in probes]
+    outcomes = run_tasks(executor, tasks, interrupt=interrupted)
+    for outcome in outcomes:
+        if isinstance(outcome, Failed):
+            log.warning("a probe training failed: %s", failure_line(outcome))
+    measured = [o.seconds / o.epochs if isinstance(o, Outcome) and o.epochs else None for o in outcomes]
+    if all(s is None for s in measured) and not interrupted():
+        failed = next(o for o in outcomes if isinstance(o, Failed))
+        raise StudyFailedError(f"the probe trainings failed ({failure_line(failed)})\n{failed.traceback}".rstrip())
     return measured

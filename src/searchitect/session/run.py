@@ -241,9 +241,9 @@ class Session:
         limits = Limits(trials=settings.trials, patience=settings.patience, time_limit=settings.time_limit)
         if self.end is not None:
             limits.deadline, limits.reserve = self.end - fidelities.reserve, fidelities.reserve
-            pauses = self.method is None and strategy_class(str(self.store.meta["strategy"]["name"])).pauses
-            if self.candidate_epoch and self.method is None and not pauses:
-                limits.usual = trial_seconds(self.candidate_epoch, fidelities)
+            own = str(self.store.meta["strategy"]["name"])
+            if self.candidate_epoch and self.method is None and not strategy_class(own).pauses:
+                limits.usual = trial_seconds(prepared, own, self.candidate_epoch, fidelities)
             limits.slack = min(LARGEST_SLACK, 0.02 * (settings.budget_seconds or 0.0))
         described = f"{derive(0, msgspec.json.encode(prepared.evaluator.describe()).decode()):x}"
         clocked = ({o.metric for o in prepared.objectives} & MEASURED_BY_CLOCK) - {*self.gauge.metrics}
