@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from results import KINDS, write
+from results import KINDS, SETS, write
 
 from searchitect import search
 
@@ -39,7 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 def cell(name: str, method: str, seed: int, minutes: float, folder: Path) -> dict[str, Any]:
     """One search, and the best full training so far over its seconds."""
-    source, load = KINDS[name](folder), os.getloadavg()[0]
+    source, load = (SETS | KINDS)[name](folder), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as runs:
         began = time.time()
         study = search(path=Path(runs) / "study", budget=f"{60 * minutes:.0f}s", workers=WORKERS, seed=seed,
