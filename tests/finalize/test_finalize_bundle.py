@@ -33,6 +33,7 @@ from searchitect.spaces import (
     macro,
     mlp,
     mobilenet,
+    nb101,
     nb201,
     resnet,
     rnn,
@@ -79,6 +80,7 @@ def columns():
 SPACES = {
     "cnn": (lambda: cnn.space(12, width=4), (3, 12, 12)),
     "nb201": (lambda: nb201.space(cells=1, width=4), (1, 8, 8)),
+    "nb101": (lambda: nb101.space(vertices=5, cells=1, width=6), (1, 8, 8)),
     "darts": (lambda: darts.space(width=4, cells=3), (1, 8, 8)),
     "macro": (lambda: macro.space(layers=3, width=4), (1, 8, 8)),
     "mobilenet": (lambda: mobilenet.space(width=4, depth=2), (1, 16, 16)),
