@@ -5,6 +5,7 @@
     python benchmarks/scale.py nodes         # a second raylet killed in mid-run, with all that ran there
     python benchmarks/scale.py together      # one network trained by two processes, and by one: accuracies
     python benchmarks/scale.py driver        # completions per CPU second with the durable store (bar: 2,000)
+    python benchmarks/scale.py tasks         # the same short tasks as Ray tasks, and by our hosts
 
 `benchmarks/scale_simulation.py` asks what 10 to 10,000 workers would do. Exits with 1 when a bar is missed. The load
 average is printed, since other load makes every figure worse.
@@ -30,15 +31,20 @@ from typing import Any
 import psutil
 import torch.nn as nn
 
+from engine import GOALS, cells, durable
 from searchitect import Space, lazy, search
+from searchitect.engine.ledger import Ledger
+from searchitect.engine.loop import Limits, Loop
+from searchitect.engine.reuse import Reuse
 from searchitect.evaluators.base import Outcome, Task
-from searchitect.executors import Finished, make
-from searchitect.executors.ray_cluster import load_ray
+from searchitect.executors import Executor, Finished, Started, make, system
+from searchitect.executors.ray_cluster import Cluster, load_ray
 from searchitect.session.preparing import Given, prepare
 from searchitect.session.tasks import run_tasks
 from searchitect.settings import Settings
 from searchitect.space import one_of
 from searchitect.store import Store
+from searchitect.strategies import Setting, make_strategy
 
 L = lazy(nn)
 OVERHEAD_MS, SURVIVAL, DRIVER = 15.0, 1.25, 2000
@@ -176,33 +182,92 @@ def nodes(trials: int, seconds: float) -> bool:
     return ratio <= SURVIVAL
 
 
-def nothing(payload: Any, context: Any) -> dict[str, Any]:
+def nap(payload: Any, context: Any) -> dict[str, Any]:
+    time.sleep(payload["seconds"])
     return {"metrics": {"accuracy": 0.5}, "seconds": 0.0}
 
 
-def driver(trials: int) -> bool:
-    """Completions per CPU second of the driver: loop and store alone, and the messages of Ray alone."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    from engine import cells, durable
+def warmed(executor: Executor) -> None:
+    """Wait until all hosts have done something."""
+    seen: set[int] = set()
+    ticket = 0
+    while len(seen) < executor.slots:
+        for _ in range(executor.slots):
+            ticket -= 1
+            executor.submit(ticket, {"seconds": 0.5})
+        while events := executor.wait(None):
+            seen |= {event.worker for event in events if isinstance(event, Started)}
 
+
+def messages(executor: Executor, tasks: int) -> float:
+    """Milliseconds of the driver for the messages of an empty task: median of five rounds."""
+    costs = []
+    for _ in range(5):
+        began = time.process_time()
+        for ticket in range(tasks):
+            executor.submit(ticket, {"seconds": 0.0, "decisions": {"a": 1, "b": 2}})
+        while executor.wait(None):
+            pass
+        costs.append((time.process_time() - began) / tasks * 1e3)
+    return statistics.median(costs)
+
+
+def recorded(executor: Executor, trials: int) -> float:
+    """Empty trials that the study's loop has measured and stored, per CPU second of this process."""
+    with tempfile.TemporaryDirectory() as folder, Store.create(Path(folder) / "s", {"name": "bench"}) as store:
+        strategy = make_strategy("regularized-evolution", Setting(cells(6), GOALS, 0), {})
+        ledger = Ledger(cells(6), store, strategy, GOALS, Reuse(cells(6), "bench"), 0)
+        loop = Loop(ledger, executor, lambda *_: {"seconds": 0.0}, Limits(trials=trials))
+        began = time.process_time()
+        loop.run()
+        return ledger.measured / (time.process_time() - began)
+
+
+def driver(trials: int) -> bool:
+    """Completions per CPU second of the driver, all its threads counted: loop and store alone, and all on Ray."""
     alone = statistics.median(durable(cells(6), "regularized-evolution", 1000) for _ in range(3))
+    print(f"loop and durable store alone: {alone:,.0f} completions per CPU second", flush=True)
+    rates = {}
+    for slots in (2, 16):
+        with make("ray", address="local", workers=slots, cpus=min(1.0, system.cores() / slots), preload=()) as executor:
+            executor.start(nap)
+            warmed(executor)
+            cost = messages(executor, trials)
+            rates[slots] = statistics.median(recorded(executor, trials) for _ in range(3))
+        print(f"{slots} slots: messages of a trial {cost:.3f} ms; {rates[slots]:,.0f} trials recorded per CPU second, "
+              f"loop, store and messages together (bar {DRIVER:,})", flush=True)  # fmt: skip
+    return min(rates.values()) >= DRIVER
+
+
+def tasks(trials: int) -> bool:
+    """50 ms of sleep, two at a time: as Ray tasks, as Ray tasks that have a process each, and by our hosts."""
+    cluster = Cluster("local")
+    ray = cluster.ray
+    rows = []
+    for name, options in (("Ray tasks", {}), ("Ray tasks, a new process for each", {"max_calls": 1})):
+        sleep = ray.remote(num_cpus=1, **options)(lambda seconds: time.sleep(seconds))
+        ray.get([sleep.remote(0.5) for _ in range(4)])
+        cpu, began = time.process_time(), time.monotonic()
+        flying = [sleep.remote(0.05) for _ in range(2)]
+        for number in range(trials):
+            _, flying = ray.wait(flying)
+            flying += [sleep.remote(0.05)] * (number < trials - 2)
+        rows.append((name, time.monotonic() - began, time.process_time() - cpu))
     with make("ray", address="local", workers=2, preload=()) as executor:
-        executor.start(nothing)
-        costs = []
-        for _ in range(4):  # the first warms up
-            began = time.process_time()
-            for ticket in range(trials):
-                executor.submit(ticket, {"decisions": {"a": 1, "b": 2}})
-            done = 0
-            while events := executor.wait(None):
-                done += sum(isinstance(event, Finished) for event in events)
-            assert done == trials
-            costs.append((time.process_time() - began) / trials * 1e3)
-    cost = statistics.median(costs[1:])
-    both = 1e3 / (1e3 / alone + cost)
-    print(f"loop and durable store: {alone:,.0f} completions per CPU second (bar {DRIVER:,})")
-    print(f"messages of a trial through Ray: {cost:.3f} ms of the driver; with both {both:,.0f} per CPU second")
-    return alone >= DRIVER
+        executor.start(nap)
+        warmed(executor)
+        cpu, began, done = time.process_time(), time.monotonic(), 0
+        for ticket in range(trials):
+            executor.submit(ticket, {"seconds": 0.05})
+        while events := executor.wait(None):
+            done += sum(isinstance(event, Finished) for event in events)
+        rows.append(("our hosts", time.monotonic() - began, time.process_time() - cpu))
+        assert done == trials
+    cluster.close()
+    for name, seconds, cpu in rows:
+        beyond = (seconds / trials * 2 - 0.05) * 1e3
+        print(f"{name}: {beyond:.1f} ms beyond ideal, {cpu / trials * 1e3:.2f} ms of the driver's CPU for each")
+    return True
 
 
 def together(seeds: int) -> bool:
@@ -231,7 +296,7 @@ def together(seeds: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
-    parser.add_argument("what", choices=["overhead", "chaos", "nodes", "driver", "together"])
+    parser.add_argument("what", choices=["overhead", "chaos", "nodes", "driver", "tasks", "together"])
     parser.add_argument("--trials", type=int)
     parser.add_argument("--seconds", type=float, default=5.0, help="of a trial, where hosts are killed")
     given = parser.parse_args()
@@ -239,6 +304,7 @@ def main() -> int:
     measures: dict[str, Callable[[], bool]] = {
         "together": lambda: together(given.trials or 5),
         "overhead": lambda: overhead(given.trials or 200), "driver": lambda: driver(given.trials or 1000),
+        "tasks": lambda: tasks(given.trials or 200),
         "chaos": lambda: chaos(given.trials or 40, given.seconds),
         "nodes": lambda: nodes(given.trials or 30, given.seconds),
     }  # fmt: skip

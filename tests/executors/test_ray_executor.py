@@ -16,7 +16,7 @@ import torch.nn as nn
 
 from searchitect import Space, lazy, one_of, search
 from searchitect.errors import UsageError
-from searchitect.executors import Executor, Failed, Finished
+from searchitect.executors import Executor, Failed, Finished, Report, Started
 from searchitect.executors.ray import RayExecutor
 from searchitect.executors.ray_cluster import Cluster, room
 from searchitect.testing.executor import ExecutorContract, collect, ends, perform
@@ -156,6 +156,24 @@ def test_where_hosts_die_one_stands_by(cluster):
                 executor._pump(0.05)
         assert events[0].worker == executor._standby.number, "it worked while the slot was made anew"
         assert not is_alive(pid), "what the host ran died with it"
+
+
+def test_without_lines_messages_go_through_ray(cluster, monkeypatch):
+    monkeypatch.setattr("searchitect.executors.ray.new_secret", lambda: "")
+    with RayExecutor("local", workers=1, cpus=0.5, preload=()) as executor:
+        executor.start(perform)
+        executor.submit(0, {"do": "steps", "steps": 3})
+        assert [type(event) for event in collect(executor)] == [Started, Report, Report, Report, Finished]
+        assert all(member.line is None for slot in executor._slots for member in slot.members)
+        executor.submit(1, {"do": "spin"}, time_limit=0.3)
+        assert ends(collect(executor))[1].cause == "time limit"
+        executor.submit(2, {"do": "sleep", "seconds": 60.0})
+        executor.submit(3, {"do": "sleep", "seconds": 60.0})
+        started(executor)
+        executor.kill(2)
+        executor.stop(3)
+        found = ends(collect(executor))
+        assert (found[2].cause, found[3]) == ("killed", Finished(3, {"stopped": True}))
 
 
 def copy(payload, context):
