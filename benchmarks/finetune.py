@@ -28,6 +28,7 @@ from searchitect.spaces import load_space
 from searchitect.training import Recipe, TrainData, fit, load, predict, prepare, recipe_for
 from searchitect.training.losses import soft_targets
 from searchitect.training.split import held_out
+from searchitect.training.terms import Goal
 
 SETS = {"digits": ("cnn", "accuracy"), "breast_cancer": ("mlp", "accuracy"), "diabetes": ("mlp", "rmse")}
 SHARE = 0.25  # rows held out for one row that is trained on
@@ -37,7 +38,7 @@ def trained(space: Space, data: TrainData, recipe: Recipe, epochs: int, seed: in
     """The trained hand-made network and its value on the rows that were held out."""
     architecture = space.architecture(space.baseline)
     model = build(space, architecture, data.sample, outputs=data.outputs, seed=derive(seed, "weights"))
-    found = fit(model, data, recipe, epochs=epochs, seed=derive(seed, "training"), metrics=(metric,))
+    found = fit(model, data, recipe, epochs=epochs, seed=derive(seed, "training"), goal=Goal(metrics=(metric,)))
     return model, found.metrics[metric]
 
 

@@ -16,7 +16,7 @@ from scipy import stats
 
 from searchitect.evaluators.base import Outcome, Task
 from searchitect.finalize.context import FinalContext
-from searchitect.finalize.planning import plan_finals
+from searchitect.finalize.planning import Means, Wishes, plan_finals
 from searchitect.finalize.stages import run_stages
 from searchitect.records import Fidelity, Measurement, Proposal, State, Trial
 from searchitect.seeds import derive
@@ -66,9 +66,7 @@ def study(n: int, spread: float, seeds: int, number: int, own_baseline: bool = T
         baseline=("baseline", {}) if own_baseline else ("architecture", {"width": 0}), held_out=1 / 3,
         is_baseline=lambda trial: not own_baseline and trial.number == 0,
     )  # fmt: skip
-    plan = plan_finals(
-        trials, seconds_left=None, seconds_per_run=lambda *_: 1.0, workers=1, epochs=3, seeds=seeds, seed=number
-    )
+    plan = plan_finals(trials, Means(None, lambda *_: 1.0, 1), Wishes(3, seeds), seed=number)
     result = run_stages(context, plan)
     assert result.verdict is not None, result.reason
     return "kept" if result.same else result.verdict.words

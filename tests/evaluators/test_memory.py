@@ -22,6 +22,7 @@ from searchitect.settings import Settings
 from searchitect.testing.evaluator import Recorder
 from searchitect.training import Recipe, fit, load
 from searchitect.training.tensors import pieces, prepare
+from searchitect.training.terms import Machine
 
 L = lazy(nn)
 
@@ -62,7 +63,7 @@ def test_fewer_rows_at_a_time_are_the_same_training(weighted):
     recipe = Recipe(batch_size=50, label_smoothing=0.1, augment="none", optimizer="sgd")
     whole, parts = network().double(), network().double()
     first = fit(whole, data, recipe, epochs=2, seed=3)
-    second = fit(parts, data, recipe, epochs=2, seed=3, rows=7)
+    second = fit(parts, data, recipe, epochs=2, seed=3, machine=Machine(rows=7))
     for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
     assert first.curve[-1]["train_loss"] == pytest.approx(second.curve[-1]["train_loss"], rel=1e-6)
@@ -74,7 +75,7 @@ def test_no_more_rows_than_asked_go_through_the_network():
     data, _ = prepare(raw, np.arange(120), np.arange(120, 150))
     model, seen = network(), []
     model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
-    fit(model, data, Recipe(batch_size=50), epochs=1, seed=3, rows=7)
+    fit(model, data, Recipe(batch_size=50), epochs=1, seed=3, machine=Machine(rows=7))
     assert max(seen) == 7
     assert sum(seen) == 150
 

@@ -10,7 +10,7 @@ from scipy import stats
 from searchitect.errors import UsageError
 from searchitect.finalize import intervals
 from searchitect.finalize.blocks import by_groups, drawn, in_time, pseudo_values
-from searchitect.finalize.verdict import compare, compare_scores, compare_seeds
+from searchitect.finalize.verdict import Against, compare, compare_scores, compare_seeds
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "verdict.py"
 
@@ -25,7 +25,7 @@ def rng(seed=0):
 def test_groups_of_equal_size_are_the_paired_t_test_of_their_means():
     d, groups = rng(1).normal(size=60), rng(2).permutation(np.repeat(["a", "b", "c", "d", "e", "f"], 10))
     w, b = np.tile(rng(3).normal(size=60) + d, (3, 1)), np.tile(rng(3).normal(size=60), (3, 1))
-    verdict = compare(w, b, metric="loss", direction="min", blocks=by_groups(groups))
+    verdict = compare(w, b, metric="loss", direction="min", against=Against(blocks=by_groups(groups)))
     means = np.array([[side[0][groups == name].mean() for name in "abcdef"] for side in (w, b)])
     reference = stats.ttest_rel(*means).confidence_interval(0.95)
     assert (verdict.low, verdict.high) == pytest.approx((reference.low, reference.high), rel=1e-9)
@@ -56,7 +56,7 @@ def test_items_that_agree_within_groups_say_less_than_they_are():
     groups = np.repeat(np.arange(20), 50)
     right = (rng(8).random(20) < 0.8)[groups] * np.ones((3, 1))
     apart, together = (
-        compare(right, None, metric="accuracy", direction="max", blocks=blocks).winner
+        compare(right, None, metric="accuracy", direction="max", against=Against(blocks=blocks)).winner
         for blocks in (None, by_groups(groups))
     )
     p = apart.mean
@@ -71,9 +71,9 @@ def test_bootstrap_over_groups_agrees_with_the_formula_for_a_mean():
     base = rng(10).normal(size=25)[groups]
     w, b = (base + 0.2 * rng(s).normal(size=25)[groups] + 0.1 * rng(s + 9).normal(size=(3, 400)) for s in (11, 12))
     blocks = by_groups(groups)
-    exact = compare(w, b, metric="loss", direction="min", blocks=blocks)
+    exact = compare(w, b, metric="loss", direction="min", against=Against(blocks=blocks))
     score = lambda out, _: float(out.mean())  # noqa: E731
-    drawn_ = compare_scores(w, b, np.zeros(400), score, metric="loss", direction="min", blocks=blocks)
+    drawn_ = compare_scores(w, b, np.zeros(400), score, metric="loss", direction="min", against=Against(blocks=blocks))
     width = exact.high - exact.low
     assert width > 1.5 * np.subtract(*[getattr(compare(w, b, metric="l", direction="min"), e) for e in ("high", "low")])
     assert (drawn_.low, drawn_.high) == pytest.approx((exact.low, exact.high), abs=0.12 * width)
@@ -103,8 +103,16 @@ def test_one_group_says_nothing_about_others():
     w, b = rng(13).normal(size=(3, 30)), rng(14).normal(size=(3, 30)) + 9
     one = by_groups(np.zeros(30))
     for verdict in (
-        compare(w, b, metric="loss", direction="min", blocks=one),
-        compare_scores(w, b, np.zeros(30), lambda o, _: float(o.mean()), metric="loss", direction="min", blocks=one),
+        compare(w, b, metric="loss", direction="min", against=Against(blocks=one)),
+        compare_scores(
+            w,
+            b,
+            np.zeros(30),
+            lambda o, _: float(o.mean()),
+            metric="loss",
+            direction="min",
+            against=Against(blocks=one),
+        ),
     ):
         assert (verdict.words, verdict.low, verdict.high, verdict.superiority) == ("cannot tell", None, None, None)
         assert "on test items that all belong together, which says nothing about others" in verdict.sentence
@@ -115,11 +123,15 @@ def test_one_group_says_nothing_about_others():
 def test_what_is_missing_is_named_and_wrong_lengths_are_refused():
     items = rng(15).normal(size=(2, 400))
     verdict = compare(
-        items[:1].repeat(3, 0), items[1:].repeat(3, 0), metric="loss", direction="min", blocks=in_time(400)
+        items[:1].repeat(3, 0),
+        items[1:].repeat(3, 0),
+        metric="loss",
+        direction="min",
+        against=Against(blocks=in_time(400)),
     )
     assert "; more stretches of time to test on would be needed" in verdict.sentence
     with pytest.raises(UsageError, match="blocks of 399 test items, there are 400"):
-        compare(items, None, metric="loss", direction="min", blocks=in_time(399))
+        compare(items, None, metric="loss", direction="min", against=Against(blocks=in_time(399)))
 
 
 def errors_over_groups(repeats, count, per_group, icc, uneven, seed):
@@ -236,7 +248,7 @@ def test_uneven_groups_are_worth_fewer():
 def test_a_bootstrap_of_few_blocks_is_as_wide_as_the_jackknife():
     blocks = by_groups(np.repeat(np.arange(4), 10))
     values = np.random.default_rng(1).normal(size=(1, 40)) + np.repeat([0.0, 1.0, 3.0, 4.0], 10)
-    usual = {"metric": "mae", "direction": "min", "blocks": blocks}
+    usual = {"metric": "mae", "direction": "min", "against": Against(blocks=blocks)}
     known = compare(values, None, **usual).winner
     found = compare_scores(list(values), None, np.zeros(40), lambda out, y: float((out - y).mean()), **usual).winner
     assert found.high - found.low == pytest.approx(known.high - known.low, rel=0.07), "3/4 of the variance is 13 % less"

@@ -44,6 +44,7 @@ from searchitect.spaces import (
 from searchitect.spaces.around import space_around
 from searchitect.training import Preprocess, Recipe, TrainData, fit
 from searchitect.training.data import load
+from searchitect.training.terms import Goal
 
 L = lazy(nn)
 TINY = Space(L.Sequential(L.Flatten(), L.LazyLinear(one_of(4, 8)), L.ReLU(), L.LazyLinear(OUTPUTS)), name="tiny")
@@ -238,7 +239,8 @@ def test_the_auxiliary_classifier_of_a_training_is_not_in_the_bundle(tmp_path, u
     model = build(space, space.sample(2), shape, outputs=3, seed=1)
     x = torch.randn(12, *shape, generator=torch.Generator().manual_seed(0))
     data = TrainData(x, torch.arange(12) % 3, None, None, "classification", 3)
-    fit(model, data, Recipe(auxiliary=0.4, drop_path=0.2, average="ema"), epochs=1, seed=0, places=places(model))
+    recipe = Recipe(auxiliary=0.4, drop_path=0.2, average="ema")
+    fit(model, data, recipe, epochs=1, seed=0, goal=Goal(places=places(model)))
     write_bundle(tmp_path / "best", space=space, architecture=space.sample(2), model=model, sample_shape=shape,
                  outputs=3, preprocess=figures(shape), card={})  # fmt: skip
     module = run_bundle(tmp_path / "best", run_its_code=True)

@@ -10,7 +10,7 @@ from torch import nn
 
 from searchitect.errors import UsageError
 from searchitect.evaluators.base import Soft
-from searchitect.finalize.planning import Together, makespan, plan_finals
+from searchitect.finalize.planning import Means, Together, Wishes, makespan, plan_finals
 from searchitect.finalize.stages import run_stages
 from searchitect.finalize.together import ensemble_outputs
 from searchitect.finalize.tuning import distributions
@@ -175,14 +175,13 @@ def test_test_outputs_are_put_together_as_the_bundle_does(classes):
 
 
 def test_the_plan_knows_teacher_and_members():
-    options = {"seconds_left": None, "seconds_per_run": lambda *_: 1.0, "workers": 2, "epochs": 4, "most": 3}
-    usual = plan_finals(TRIALS[:3], **options)
-    made = plan_finals(TRIALS[:3], together=Together(2, 3), **options)
+    means, wishes = Means(None, lambda *_: 1.0, 2), Wishes(4, most=3, together=Together(2, 3))
+    usual, made = (plan_finals(TRIALS[:3], means, one) for one in (Wishes(4, most=3), wishes))
     assert (made.members, made.teachers, made.teacher_seconds) == (2, 3, 2.0)
     # stage B: winner, the winner by the usual recipe, two members, the baseline; three seeds each
     assert made.stage_seconds[1] == makespan([1.0] * 15, 2) == 8.0
     assert made.forecast_seconds == usual.stage_seconds[0] + 8.0 + 2.0
-    few = plan_finals(TRIALS[:2], together=Together(2, 3), **options)
+    few = plan_finals(TRIALS[:2], means, wishes)
     assert (few.members, few.teachers) == (1, 2)
     assert "the ensemble has 2 instead of 3 networks: there are no more finalists" in few.notes
     expected = made.stage_seconds[1]
@@ -221,9 +220,8 @@ def test_dropout_is_tuned_only_where_a_network_has_it(tmp_path):
 
 
 def test_members_that_there_are_not_cost_no_time():
-    options = {"seconds_left": 100.0, "seconds_per_run": lambda t, epochs, every: 1.0 if t else 0.0,
-               "workers": 1, "epochs": 4}  # fmt: skip
-    asked, there = (plan_finals(TRIALS[:2], together=Together(n), **options) for n in (4, 1))
+    means = Means(100.0, lambda t, epochs, every: 1.0 if t else 0.0, 1)
+    asked, there = (plan_finals(TRIALS[:2], means, Wishes(4, together=Together(n))) for n in (4, 1))
     assert asked.members == there.members == 1
     assert asked.stage_seconds == there.stage_seconds == (6.0, 6.0)
     assert asked.in_time(6.0, 6.0) == there.in_time(6.0, 6.0)

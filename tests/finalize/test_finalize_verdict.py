@@ -9,7 +9,7 @@ from scipy import stats
 
 from searchitect.errors import NotFiniteError, UsageError
 from searchitect.finalize import intervals
-from searchitect.finalize.verdict import compare, compare_scores, compare_seeds
+from searchitect.finalize.verdict import Against, compare, compare_scores, compare_seeds
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "verdict.py"
 
@@ -256,7 +256,7 @@ def test_wrong_shapes_and_levels_are_refused():
     with pytest.raises(UsageError, match=r"\(seeds, items\)"):
         compare(np.zeros(10), None, metric="loss", direction="min")
     with pytest.raises(UsageError, match="level=95"):
-        compare(seeded(1), None, metric="loss", direction="min", level=95)
+        compare(seeded(1), None, metric="loss", direction="min", against=Against(level=95))
     with pytest.raises(UsageError, match="there are 7 targets"):
         compare_scores([np.zeros(6)], None, np.zeros(7), lambda o, _: 0.0, metric="m", direction="max")
 

@@ -54,6 +54,32 @@ def test_lead_of_a_study_that_ended_without_a_test():
     assert found.sentences[-1] == "The study ended without a test on unread data."
 
 
+JUDGED = {"table": "toy", "column": "test_acc", "unit": "%", "value": 93.5, "best": 94.37, "regret": 0.87}
+
+
+def test_lead_of_a_search_on_a_table_says_what_the_table_says():
+    """The score column is no objective, so it is the only number that chose nothing; it comes first, as a verdict."""
+    text = "93.5 % by test_acc, which the search did not see (best in the table 94.37)"
+    found = words.lead(fakes.snapshot(fakes.meta(stopped="trials", judged=JUDGED), [fakes.trial(0, 0.7)]))
+    assert found.headline == "Judged by the table"
+    assert found.sentences[-1] == f"It has {text}."
+    assert not any("resume" in sentence for sentence in found.sentences)
+    about = fakes.finished_meta()
+    assert "By the table" not in dict(words.winner_facts(fakes.snapshot(about)))
+    assert dict(words.winner_facts(fakes.snapshot(about | {"judged": JUDGED})))["By the table"] == text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"stopped": None, "judged": JUDGED}, {"stopped": "trials"}, {"stopped": "trials", "judged": {"value": "x"}},
+     {"stopped": "trials", "judged": [1]}, {"stopped": "trials", "judged": JUDGED | {"best": float("nan")}}],
+)  # fmt: skip
+def test_without_a_judgement_of_what_is_there_now_nothing_is_said_of_it(changes):
+    found = words.lead(fakes.snapshot(fakes.meta(**changes), [fakes.trial(0, 0.7)]))
+    assert found.headline == "No verdict yet"
+    assert not any("table" in sentence for sentence in found.sentences)
+
+
 @pytest.mark.parametrize(("count", "headline"), [(1, "The only trial failed"), (3, "All 3 trials failed")])
 def test_lead_when_all_failed(count, headline):
     trials = [fakes.trial(n, None) for n in range(count)]

@@ -31,7 +31,9 @@ def test_a_study_on_a_table_makes_the_trials_of_the_simulation_and_reads_the_sco
     assert judged["regret"] == pytest.approx(score.max() - score[run.incumbent[-1]])
     assert not any("acc_bc" in (t.measurement.metrics if t.measurement else {}) for t in study.trials)
     assert summary["verdict"] is None
-    assert Path(summary["report"]).is_file()
+    page = Path(summary["report"]).read_text()
+    assert "<h2>Judged by the table</h2>" in page
+    assert "by acc_bc, which the search did not see" in page
     longer = resume(tmp_path / "s", trials=40)
     assert [t.architecture for t in longer.trials[:30]] == [t.architecture for t in study.trials[:30]]
     assert longer.summary()["trials"]["done"] == 40

@@ -8,6 +8,8 @@ from helpers_sharing import batch, recorded, setup_of
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from searchitect.nets import outside
+from searchitect.nets.cells import Cell, TwoInputCell
 from searchitect.nets.mixed import speed_up
 from searchitect.sharing import METHODS, Start, SupernetSearch, method_class
 from searchitect.sharing.unrolled import exact, finite
@@ -76,9 +78,66 @@ def test_the_exact_second_order_is_that_of_differences():
     assert largest(near, true) < 1e-4
 
 
+def test_what_lies_outside_of_cells_is_cheap_to_differentiate_twice_too(monkeypatch):
+    """The same gradients; and the library's gradients of convolutions and BatchNorm, whose derivatives are slow, are no
+    part of the graph any more."""
+    space = load_space("nb201", cells=1, width=4)
+    found, layers = [], []
+    for least in (1 << 40, 0):
+        monkeypatch.setattr(outside, "LEAST", least)
+        _, method = prepared("darts", space, order=2)
+        with torch.no_grad():
+            for i, alpha in enumerate(method.logits.tensors()):
+                alpha.normal_(generator=torch.Generator().manual_seed(i))
+        with Backwards() as count:
+            found.append(exact(method.setup, method.logits, batch(SHAPE, seed=1), batch(SHAPE, seed=2), 0.1)[1])
+        layers.append(count.double)
+        assert not any("forward" in vars(layer) for layer in method.setup.net.modules())
+    assert largest(found[1], found[0]) < 1e-9
+    assert layers[0] > 5
+    assert layers[1] == 0
+
+
+class Backwards(TorchDispatchMode):
+    """Counts gradients of the library's own BatchNorm and convolution that autograd is to differentiate."""
+
+    def __init__(self):
+        super().__init__()
+        self.double = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        y = function(*args, **(kwargs or {}))
+        name = function.name()
+        library = name == "aten::convolution_backward" or "batch_norm_backward" in name
+        self.double += library and torch.is_grad_enabled()
+        return y
+
+
+@pytest.mark.parametrize("change", ["hook", "eval", "slow"])
+def test_layers_outside_of_cells_that_must_stay_as_they_are_do(change):
+    _, method = prepared("darts", load_space("nb201", cells=1, width=4))
+    net = method.setup.net
+    stem, norm, called = net.root[0], net.root[1], []
+    if change == "hook":
+        stem.register_forward_hook(lambda *_: called.append(1))
+    elif change == "slow":
+        net.whole(Cell, None)
+        net.whole(TwoInputCell, None)
+    with outside.cheap_twice(net):
+        assert ("forward" in vars(stem)) == (change == "eval")
+        assert ("forward" in vars(norm)) == (change != "slow")
+        if change == "eval":
+            x = torch.randn(2, 4, 200, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+            norm.eval()
+            assert torch.equal(norm(x), (x - norm.running_mean.reshape(1, -1, 1, 1)) / (1 + norm.eps) ** 0.5)
+    assert "forward" not in vars(norm)
+
+
 @pytest.mark.slow
-def test_the_second_order_of_the_darts_space_is_that_of_the_plain_way():
-    """Separable convolutions, grids, pooling with BatchNorm of its own, two reductions, and inputs that are halved."""
+def test_the_second_order_of_the_darts_space_is_that_of_the_plain_way(monkeypatch):
+    """Separable convolutions, grids, pooling with BatchNorm of its own, two reductions, and inputs that are halved; and
+    the stem, which is no cell."""
+    monkeypatch.setattr(outside, "LEAST", 0)
     found = []
     for method in prepared("darts", load_space("darts", cells=3, width=4), order=2):
         with torch.no_grad():

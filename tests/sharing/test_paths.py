@@ -21,6 +21,7 @@ from searchitect.sharing.spos import Spos
 from searchitect.sharing.uniform import best_drawn, fair_paths, uniform_shares
 from searchitect.space import Space, one_of
 from searchitect.training import Recipe, TrainData
+from searchitect.training.own import Own
 
 
 @pytest.mark.parametrize("draw", range(20))
@@ -103,7 +104,7 @@ def test_a_loss_of_ones_own_cannot_be_taught():
     options = {"sandwich": 1, "distil": True}
     given = (cell_space(), (3, 4, 4), 3, 0, 1, Recipe(batch_size=6), options)
     with pytest.raises(UsageError, match="False with loss="):
-        SupernetSearch("spos", Start(*given, loss=F.multi_margin_loss), data)
+        SupernetSearch("spos", Start(*given, own=Own(F.multi_margin_loss)), data)
     assert SupernetSearch("spos", Start(*given), data).epoch(1).losses["train"] > 0
 
 

@@ -16,6 +16,7 @@ from searchitect.sharing import METHODS, Start, SupernetSearch
 from searchitect.sharing.losses import row_losses, usual_loss
 from searchitect.sharing.method import Batch
 from searchitect.training import Recipe, TrainData
+from searchitect.training.own import Own
 
 SHAPE = (3, 4, 4)
 
@@ -39,7 +40,7 @@ def searched(name, *, weighted, step=None, options=()):
         data = replace(data, weights=weights_of(ROWS.x))
     space = partial_space() if name == "pcdarts" else cell_space()
     more = {"drawn": 2} if name in ("spos", "fairnas", "enas") else {}
-    start = Start(space, SHAPE, 3, 0, 1, Recipe(batch_size=12), more | dict(options), step=step)
+    start = Start(space, SHAPE, 3, 0, 1, Recipe(batch_size=12), more | dict(options), own=Own(step=step))
     return SupernetSearch(name, start, data)
 
 

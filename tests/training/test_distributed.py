@@ -14,6 +14,7 @@ from searchitect.testing.executor import collect, ends
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, fit
 from searchitect.training.distributed import ALONE, Team, joined
+from searchitect.training.terms import Course, Machine
 
 ROWS = 203  # the last batch of 32 has eleven rows
 
@@ -41,10 +42,13 @@ def train(payload, context):
         layers = nn.Conv2d(3, 8, 3), norm, nn.ReLU(), nn.Flatten(), nn.Dropout(payload.get("dropout", 0.0))
         model = nn.Sequential(*layers, nn.Linear(128, 4))
     reports = []
+    told = Course(
+        report=lambda step, numbers: reports.append(numbers["loss"]),
+        should_stop=(lambda: True) if payload.get("stop") else None,
+    )
     found = fit(
         model, data, Recipe(batch_size=32, lr=0.05, augment="none"), epochs=payload.get("epochs", 2), seed=3,
-        group=payload.get("group"), report=lambda step, numbers: reports.append(numbers["loss"]),
-        should_stop=(lambda: True) if payload.get("stop") else None,
+        course=told, machine=Machine(group=payload.get("group")),
     )  # fmt: skip
     return {
         "weights": torch.cat([p.flatten() for p in model.parameters()]).tolist(), "curve": list(found.curve),

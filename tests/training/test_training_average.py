@@ -10,6 +10,7 @@ from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, fit
 from searchitect.training.average import Average, first_of_swa, reestimate
 from searchitect.training.recipe import rate
+from searchitect.training.terms import Course
 
 
 def net():
@@ -25,7 +26,8 @@ def rows(count=53):
 def trained(epochs=4, **changes):
     model = net()
     options = {name: changes.pop(name) for name in ("horizon", "checkpoint") if name in changes}
-    return model, fit(model, rows(), Recipe(batch_size=8, **changes), epochs=epochs, seed=3, **options)
+    recipe = Recipe(batch_size=8, **changes)
+    return model, fit(model, rows(), recipe, epochs=epochs, seed=3, course=Course(**options))
 
 
 def walk(model, steps):
@@ -114,7 +116,7 @@ def test_a_training_hands_over_the_mean_and_scores_it(kind):
         recipe = Recipe(batch_size=8, average=kind, average_decay=0.0 if kind == "ema" else 0.8)
         original = Average.finish
         Average.finish = lambda self, x, size: None
-        fit(other, rows(), recipe, epochs=4, seed=3, report=at_the_end)
+        fit(other, rows(), recipe, epochs=4, seed=3, course=Course(report=at_the_end))
     finally:
         torch.optim.AdamW.step, Average.finish = step, original
     if kind == "swa":

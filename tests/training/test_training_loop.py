@@ -20,6 +20,7 @@ from searchitect.training.meters import predict
 from searchitect.training.recipe import Recipe, rate, recipe_for
 from searchitect.training.split import split
 from searchitect.training.tensors import TrainData, prepare
+from searchitect.training.terms import Course, Goal
 
 
 def cnn(channels: int = 1, outputs: int = 10, width: int = 16) -> nn.Module:
@@ -90,7 +91,7 @@ def test_sequences():
             nn.Conv1d(1, 16, 9, padding=4), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(16, 2)
         )
     data = TrainData(x[:150], y[:150], x[150:], y[150:], "classification", 2)
-    result = fit(model, data, recipe_for("sequence", 150), epochs=25, seed=0, metrics=["f1", "accuracy"])
+    result = fit(model, data, recipe_for("sequence", 150), epochs=25, seed=0, goal=Goal(metrics=["f1", "accuracy"]))
     assert result.metrics["accuracy"] > 0.9
     assert set(result.metrics) == {"f1", "accuracy"}
 
@@ -146,17 +147,17 @@ def test_y2_continuing_equals_going_straight_through(digits, tmp_path, recipe, c
     whole = fit(straight, data, recipe, epochs=4, seed=5)
     path = tmp_path / "t.safetensors"
     calls = []
-    first = fit(
-        cnn(), data, recipe, epochs=4, seed=5, checkpoint=path, should_stop=lambda: len(calls) >= cut,
-        report=lambda e, m: calls.append(e),
-    )  # fmt: skip
+    until = Course(checkpoint=path, should_stop=lambda: len(calls) >= cut, report=lambda e, m: calls.append(e))
+    first = fit(cnn(), data, recipe, epochs=4, seed=5, course=until)
     assert first.stopped
     assert first.epochs == cut
     resumed, again = cnn(), []
     with seeded_torch(99):
         for parameter in resumed.parameters():
             nn.init.normal_(parameter)  # what the model was initialised with must not matter
-    second = fit(resumed, data, recipe, epochs=4, seed=5, checkpoint=path, report=lambda e, m: again.append(e))
+    second = fit(
+        resumed, data, recipe, epochs=4, seed=5, course=Course(checkpoint=path, report=lambda e, m: again.append(e))
+    )
     assert again == list(range(cut, 5))  # the last finished epoch is reported once more
     assert second.curve == whole.curve
     assert second.metrics == whole.metrics
@@ -165,9 +166,9 @@ def test_y2_continuing_equals_going_straight_through(digits, tmp_path, recipe, c
 
 def test_a_finished_checkpoint_trains_no_more(digits, tmp_path):
     data, path = few(digits, 100), tmp_path / "t.safetensors"
-    first = fit(cnn(), data, Recipe(), epochs=2, seed=0, checkpoint=path)
+    first = fit(cnn(), data, Recipe(), epochs=2, seed=0, course=Course(checkpoint=path))
     model = cnn()
-    second = fit(model, data, Recipe(), epochs=2, seed=0, checkpoint=path)
+    second = fit(model, data, Recipe(), epochs=2, seed=0, course=Course(checkpoint=path))
     assert second.curve == first.curve
     assert second.seconds == first.seconds
     assert (second.resumed, first.resumed) == (2, 0)
@@ -186,10 +187,8 @@ def test_rungs_of_one_training_equal_an_uninterrupted_one(digits, tmp_path, reci
             data,
             recipe,
             epochs=epochs,
-            horizon=27,
             seed=5,
-            checkpoint=path,
-            save_every=0 if epochs == 27 else 99,
+            course=Course(horizon=27, checkpoint=path, save_every=0 if epochs == 27 else 99),
         )
         assert rung.curve == whole.curve[:epochs]
         assert (rung.resumed, len(rung.spent), rung.stopped) == (before, epochs, False)
@@ -203,13 +202,13 @@ def test_the_horizon_sets_rate_and_augmentation(digits):
     """One epoch of 30 warms up and is shifted; one epoch of 1 is neither."""
     data = few(digits, 256)
     short = fit(cnn(), data, Recipe(augment="auto"), epochs=1, seed=0)
-    begun = fit(cnn(), data, Recipe(augment="auto"), epochs=1, horizon=30, seed=0)
-    shifted = fit(cnn(), data, Recipe(augment=("crop",)), epochs=1, horizon=30, seed=0)
+    begun = fit(cnn(), data, Recipe(augment="auto"), epochs=1, seed=0, course=Course(horizon=30))
+    shifted = fit(cnn(), data, Recipe(augment=("crop",)), epochs=1, seed=0, course=Course(horizon=30))
     assert begun.curve[0]["lr"] == pytest.approx(rate(Recipe(), 3, 120))
     assert short.curve[0]["lr"] == pytest.approx(rate(Recipe(), 3, 4))
     assert begun.curve == shifted.curve
     with pytest.raises(UsageError, match="horizon=2"):
-        fit(cnn(), data, Recipe(), epochs=3, horizon=2, seed=0)
+        fit(cnn(), data, Recipe(), epochs=3, seed=0, course=Course(horizon=2))
 
 
 def test_patience_that_ran_out_before_a_pause_has_run_out_after_it(digits, tmp_path):
@@ -218,32 +217,32 @@ def test_patience_that_ran_out_before_a_pause_has_run_out_after_it(digits, tmp_p
     whole = fit(cnn(), data, recipe, epochs=30, seed=0)
     assert whole.epochs < 30
     assert not whole.stopped  # by its own recipe: it has all the training that it was to have
-    fit(cnn(), data, recipe, epochs=whole.epochs, horizon=30, seed=0, checkpoint=path)
-    again = fit(cnn(), data, recipe, epochs=30, seed=0, checkpoint=path)
+    fit(cnn(), data, recipe, epochs=whole.epochs, seed=0, course=Course(horizon=30, checkpoint=path))
+    again = fit(cnn(), data, recipe, epochs=30, seed=0, course=Course(checkpoint=path))
     assert (again.curve, again.metrics, again.stopped) == (whole.curve, whole.metrics, False)
 
 
 @pytest.mark.parametrize(
-    ("change", "n"),
-    [({"recipe": Recipe(lr=0.01)}, 100), ({"seed": 1}, 100), ({"metrics": ("f1_macro",)}, 100), ({}, 90),
-     ({"horizon": 2}, 100)],
+    ("change", "n", "word"),
+    [({"recipe": Recipe(lr=0.01)}, 100, "recipe"), ({"seed": 1}, 100, "seed"), ({}, 90, "number of rows"),
+     ({"metrics": ("f1_macro",)}, 100, "metrics"), ({"horizon": 2}, 100, "length of the schedule")],
 )  # fmt: skip
-def test_a_checkpoint_of_another_training_is_not_used(digits, tmp_path, change, n, caplog):
+def test_a_checkpoint_of_another_training_is_not_used(digits, tmp_path, change, n, word, caplog):
     path = tmp_path / "t.safetensors"
-    fit(cnn(), few(digits, 100), Recipe(), epochs=1, seed=0, checkpoint=path)
-    settings = {"recipe": Recipe(), "seed": 0, "metrics": None, **change}
-    recipe = settings.pop("recipe")
-    fresh = fit(cnn(), few(digits, n), recipe, epochs=1, **settings)
-    again = fit(cnn(), few(digits, n), recipe, epochs=1, checkpoint=path, **settings)
+    fit(cnn(), few(digits, 100), Recipe(), epochs=1, seed=0, course=Course(checkpoint=path))
+    recipe, goal, horizon = change.get("recipe", Recipe()), Goal(change.get("metrics")), change.get("horizon")
+    settings = {"epochs": 1, "seed": change.get("seed", 0), "goal": goal}
+    fresh = fit(cnn(), few(digits, n), recipe, course=Course(horizon), **settings)
+    again = fit(cnn(), few(digits, n), recipe, course=Course(horizon, path), **settings)
     assert again.curve == fresh.curve
-    assert again.notes == ("a checkpoint of another training was not used",)
+    assert again.notes == (f"a checkpoint of another training was not used: another {word}",)
     assert "of another training" in caplog.text
 
 
 def test_p4_damaged_checkpoints_start_again(digits, tmp_path, caplog):
     path = tmp_path / "t.safetensors"
     data = few(digits, 100)
-    straight = fit(cnn(), data, Recipe(), epochs=1, seed=0, checkpoint=path)
+    straight = fit(cnn(), data, Recipe(), epochs=1, seed=0, course=Course(checkpoint=path))
     good = path.read_bytes()
     flipped = bytearray(good)
     flipped[-100] ^= 1
@@ -252,7 +251,7 @@ def test_p4_damaged_checkpoints_start_again(digits, tmp_path, caplog):
         (tmp_path / "t.safetensors.tmp").write_bytes(b"left over")
         assert disk.read(path) is None
         assert not (tmp_path / "t.safetensors.tmp").exists()
-    assert fit(cnn(), data, Recipe(), epochs=1, seed=0, checkpoint=path).curve == straight.curve
+    assert fit(cnn(), data, Recipe(), epochs=1, seed=0, course=Course(checkpoint=path)).curve == straight.curve
     assert "damaged" in caplog.text
     assert disk.read(path) is not None
 
@@ -260,14 +259,14 @@ def test_p4_damaged_checkpoints_start_again(digits, tmp_path, caplog):
 def test_s6_a_full_disk_keeps_the_old_checkpoint(digits, tmp_path, monkeypatch):
     path = tmp_path / "t.safetensors"
     data = few(digits, 100)
-    fit(cnn(), data, Recipe(), epochs=1, horizon=3, seed=0, checkpoint=path)
+    fit(cnn(), data, Recipe(), epochs=1, seed=0, course=Course(horizon=3, checkpoint=path))
     old = path.read_bytes()
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(disk.os, "fsync", full)
-    result = fit(cnn(), data, Recipe(), epochs=3, seed=0, checkpoint=path)
+    result = fit(cnn(), data, Recipe(), epochs=3, seed=0, course=Course(checkpoint=path))
     assert result.epochs == 3
     assert result.notes == ("a checkpoint was not written: [Errno 28] No space left on device",)
     assert path.read_bytes() == old
@@ -325,8 +324,7 @@ def test_deadline_within_an_epoch(digits):
         Recipe(),
         epochs=5,
         seed=0,
-        deadline=start + 0.3,
-        report=lambda e, m: seen.append(m["epoch"]),
+        course=Course(deadline=start + 0.3, report=lambda e, m: seen.append(m["epoch"])),
     )
     assert time.monotonic() - start < 1.5
     assert result.stopped
@@ -336,26 +334,28 @@ def test_deadline_within_an_epoch(digits):
 
 
 def test_deadline_begins_no_epoch_that_would_not_fit(digits):
-    result = fit(Slow(0.01), few(digits, 256), Recipe(), epochs=500, seed=0, deadline=time.monotonic() + 0.5)
+    result = fit(
+        Slow(0.01), few(digits, 256), Recipe(), epochs=500, seed=0, course=Course(deadline=time.monotonic() + 0.5)
+    )
     assert result.stopped
     assert 1 <= result.epochs < 15
 
 
 def test_a_deadline_in_the_past_trains_nothing(digits):
-    result = fit(cnn(), digits, Recipe(), epochs=2, seed=0, deadline=time.monotonic() - 1)
+    result = fit(cnn(), digits, Recipe(), epochs=2, seed=0, course=Course(deadline=time.monotonic() - 1))
     assert (result.curve, result.metrics, result.epochs, result.stopped) == ((), {}, 0, True)
 
 
 def test_stop_is_asked_within_long_epochs(digits):
     start = time.monotonic()
-    result = fit(Slow(0.1), digits, Recipe(batch_size=16), epochs=2, seed=0, should_stop=lambda: True)
+    result = fit(Slow(0.1), digits, Recipe(batch_size=16), epochs=2, seed=0, course=Course(should_stop=lambda: True))
     assert result.stopped
     assert 0.5 <= time.monotonic() - start < 3
 
 
 def test_the_last_epoch_is_not_stopped(digits, monkeypatch):
     monkeypatch.setattr("searchitect.training.loop._POLL", 1e9)  # a slow machine would ask within the epoch
-    assert not fit(cnn(), few(digits, 100), Recipe(), epochs=1, seed=0, should_stop=lambda: True).stopped
+    assert not fit(cnn(), few(digits, 100), Recipe(), epochs=1, seed=0, course=Course(should_stop=lambda: True)).stopped
 
 
 # --- it says what went wrong ----------------------------------------------------------------------------------
@@ -378,7 +378,7 @@ def test_u4_a_loss_that_is_not_finite(digits):
     with pytest.raises(
         NotFiniteError, match=r"became nan in epoch 3 of 5, by step 4 of 4; the last finite mean was \d"
     ):
-        fit(Poison(10), few(digits, 256), Recipe(), epochs=5, seed=0, report=lambda e, m: seen.append(e))
+        fit(Poison(10), few(digits, 256), Recipe(), epochs=5, seed=0, course=Course(report=lambda e, m: seen.append(e)))
     assert seen == [1, 2]
     with pytest.raises(NotFiniteError, match=r"by step 1 of 4; the last finite one was \d.* in epoch 2"):
         fit(Poison(8), few(digits, 256), Recipe(), epochs=5, seed=0)
@@ -438,7 +438,7 @@ def test_wrong_calls(digits):
     with pytest.raises(UsageError, match="epochs=0"):
         fit(cnn(), digits, Recipe(), epochs=0, seed=0)
     with pytest.raises(UsageError, match="'f1' does not fit"):
-        fit(cnn(), digits, Recipe(), epochs=1, seed=0, metrics=["f1"])
+        fit(cnn(), digits, Recipe(), epochs=1, seed=0, goal=Goal(metrics=["f1"]))
     with pytest.raises(DataError, match="at least 2 rows"):
         TrainData(digits.x[:1], digits.y[:1], None, None, "classification", 10)
     with pytest.raises(DataError, match="same number of rows"):

@@ -12,6 +12,7 @@ from searchitect.spaces import load_space
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, fit
 from searchitect.training.regular import Places, Regular
+from searchitect.training.terms import Course, Goal
 
 
 class Net(nn.Module):
@@ -40,7 +41,8 @@ def rows(count=48):
 def trained(recipe, epochs=3, **options):
     model = net()
     spots = Places((model.first, model.second), model.first)
-    result = fit(model, rows(), recipe, epochs=epochs, seed=5, places=options.pop("places", spots), **options)
+    goal = Goal(places=options.pop("places", spots))
+    result = fit(model, rows(), recipe, epochs=epochs, seed=5, goal=goal, course=Course(**options))
     return model, result
 
 

@@ -12,6 +12,7 @@ from searchitect.seeds import derive
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, fit, load, prepare
 from searchitect.training.own import Own
+from searchitect.training.terms import Goal
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
@@ -79,4 +80,4 @@ def test_a_loss_of_the_users_must_weigh_itself():
     data, _ = prepare(load((X, np.arange(40) % 2), weights=np.ones(40)), ROWS)
     own = Own(loss=lambda outputs, y: nn.functional.cross_entropy(outputs, y))
     with pytest.raises(UsageError, match="weigh the rows there"):
-        fit(linear(2), data, PLAIN, epochs=1, seed=0, own=own)
+        fit(linear(2), data, PLAIN, epochs=1, seed=0, goal=Goal(own=own))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from searchitect.cli.text import labelled, metrics, wrap
-from searchitect.report.plain import items, line, mapping, plural, show_duration, show_number
+from searchitect.report.plain import items, line, mapping, plural, show_duration, show_judged
 
 if TYPE_CHECKING:
     from searchitect.engine.observer import Progress
@@ -203,7 +203,7 @@ def end_lines(summary: Mapping[str, Any]) -> list[str]:
         ),
         ("trials", counts_text(mapping(summary.get("trials")))),
         ("best", best_text(summary)),
-        ("judged", judged_text(mapping(summary.get("judged")))),
+        ("judged", show_judged(summary.get("judged"))),
         ("report", line(summary.get("report") or "", 500)),
         ("bundle", line(summary.get("bundle") or "", 500)),
         ("next", next_command(summary)),
@@ -235,16 +235,6 @@ def best_text(summary: Mapping[str, Any]) -> str:
     shown = goals_only(mapping(best.get("validation")), summary.get("objectives"))
     inherited = "with inherited weights, " if best.get("kind") == "inherited" else ""
     return f"{metrics(shown)} (trial {best.get('number')}, {inherited}on validation data)"
-
-
-def judged_text(judged: Mapping[str, Any]) -> str:
-    """ "94.37 % by test_acc_200ep, which the search did not see (best in the table 94.37)"; "" without a table."""
-    value, best = judged.get("value"), judged.get("best")
-    if not isinstance(value, (int, float)) or not isinstance(best, (int, float)):
-        return ""
-    unit, column = line(judged.get("unit") or "", 20), line(judged.get("column") or "", 60)
-    shown = f"{show_number(value)} {unit}".rstrip()
-    return f"{shown} by {column}, which the search did not see (best in the table {show_number(best)})"
 
 
 def goals_only(values: Mapping[str, Any], objectives: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from searchitect.seeds import derive
 from searchitect.space import Architecture, Space
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import as_number, parameters
+from searchitect.training.identity import identity
 
 
 class LiveTrial:
@@ -83,7 +83,7 @@ class FunctionEvaluator(Evaluator):
         if not callable(evaluate):
             raise UsageError(f"evaluate={evaluate!r} is not a function; write def evaluate(model, trial): ...")
         self.space = space
-        self.evaluate = evaluate
+        self.evaluate, self.code = evaluate, identity(evaluate)
         self.goal = goal
         self.metrics = tuple(metrics)
         self.sample = sample
@@ -93,11 +93,7 @@ class FunctionEvaluator(Evaluator):
         self._costs: Costs | None = None
 
     def describe(self) -> dict[str, Any]:
-        try:
-            code = inspect.getsource(self.evaluate)
-        except (OSError, TypeError):
-            code = getattr(self.evaluate, "__qualname__", repr(self.evaluate))
-        return {"kind": self.kind, "metrics": [self.goal, *self.metrics], "code": derive(0, code)}
+        return {"kind": self.kind, "metrics": [self.goal, *self.metrics], "code": self.code}
 
     def run(self, task: Task, live: Live) -> Outcome:
         architecture = Architecture(self.space.fingerprint, task.decisions)

@@ -109,8 +109,7 @@ class InheritedEvaluator(Evaluator):
         )
         start = Start(
             self.train.space, data.sample, data.outputs, self.seed, max(task.horizon, 1), self.train.recipe,
-            self.options, live.device, self.train.own.loss, feasible, self.train.own.step,
-            self.hand_made,
+            self.options, live.device, self.train.own, feasible, self.hand_made,
         )  # fmt: skip
         return SupernetSearch(self.method, start, data)
 

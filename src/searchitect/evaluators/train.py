@@ -33,11 +33,11 @@ from searchitect.space import Architecture, Space
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData, fit, parameters, predict, prepare
 from searchitect.training.data import RawData
-from searchitect.training.loop import USUAL
 from searchitect.training.meters import need_scorers
-from searchitect.training.own import Own
+from searchitect.training.own import USUAL, Own
 from searchitect.training.regular import Places
 from searchitect.training.split import held_out
+from searchitect.training.terms import NOWHERE, Course, Goal, Machine
 
 ANEW = "trained anew from the first epoch: the checkpoint of the trial that it continues was not there"
 BESIDE = (*COST_METRICS, *DEVICE_METRICS, "seconds")  # not computed from the outputs
@@ -92,7 +92,7 @@ class TrainEvaluator(Evaluator):
         return {
             "kind": self.kind, "recipe": msgspec.to_builtins(self.recipe), "metrics": [*self.scored, *self.beside],
             "data": self.raw.fingerprint(), "train": len(self.train), "validation": len(self.validation),
-        } | ({"own": self.own.describe()} if self.own.given() else {})  # fmt: skip
+        } | ({"own": self.own.identities} if self.own.given() else {})  # fmt: skip
 
     def data(self, rows: Literal["train", "all"], fold: int = 0) -> TrainData:
         """The tensors; preprocessing is fitted on the rows that are trained on. One fold but the first is kept."""
@@ -148,14 +148,11 @@ class TrainEvaluator(Evaluator):
         recipe = recipe if scoring else msgspec.structs.replace(recipe, early_stop=None)
         if "dropout" in task.recipe:
             drop_out(model, float(task.recipe["dropout"]))  # type: ignore[arg-type]
+        spots = places(model) if recipe.drop_path or recipe.auxiliary else NOWHERE
         result = fit(
-            model, data, recipe, epochs=task.epochs, seed=derive(task.seed, "training"), device=live.device,
-            report=lambda step, numbers: live.report({"step": step, **numbers}), should_stop=live.should_stop,
-            metrics=self.scored if scoring else None, horizon=task.horizon or None,
-            checkpoint=Path(task.checkpoint) if task.checkpoint else None, save_every=task.save_every,
-            deadline=None if task.seconds is None else began + task.seconds,
-            places=places(model) if recipe.drop_path or recipe.auxiliary else Places(),
-            own=self.own, group=task.group, rows=rows,
+            model, data, recipe, epochs=task.epochs, seed=derive(task.seed, "training"),
+            goal=Goal(self.scored if scoring else None, self.own, spots), course=_course(task, live, began),
+            machine=Machine(live.device, rows, task.group),
         )  # fmt: skip
         before = task.start if result.resumed >= task.start else 0  # epochs of former trials
         notes = [*notes, *result.notes, *([ANEW] if before < task.start else [])]
@@ -203,6 +200,15 @@ class TrainEvaluator(Evaluator):
         keep = order[:count].sort().values
         weights = None if data.weights is None else data.weights[keep]
         return replace(data, x=data.x[keep], y=data.y[keep], weights=weights, groups=None)  # not cut any more
+
+
+def _course(task: Task, live: Live, began: float) -> Course:
+    """What the training of a task is part of; `began` is when, by `time.monotonic`."""
+    return Course(
+        task.horizon or None, Path(task.checkpoint) if task.checkpoint else None, task.save_every,
+        None if task.seconds is None else began + task.seconds,
+        lambda step, numbers: live.report({"step": step, **numbers}), live.should_stop,
+    )  # fmt: skip
 
 
 def taught(data: TrainData, soft: Soft | None) -> TrainData:

@@ -15,7 +15,7 @@ import numpy as np
 from searchitect.errors import SearchitectError
 from searchitect.finalize.blocks import Blocks
 from searchitect.finalize.items import ItemValues
-from searchitect.finalize.verdict import RESAMPLES, Direction, as_same, compare, compare_scores, compare_seeds
+from searchitect.finalize.verdict import RESAMPLES, Against, Direction, as_same, compare, compare_scores, compare_seeds
 from searchitect.records import Objective, Trial, Verdict, candidates, dominates, front, goals, losses
 from searchitect.space import Architecture
 from searchitect.strategies.pareto import hypervolume
@@ -70,8 +70,9 @@ def _by_items(context: FinalContext, result: FinalResult, also: Also) -> Verdict
         result.notes.append(f"{also.metric} on test data: no time was left for its interval")
         return None
     return compare_scores(
-        ours, theirs, y, also.score, metric=also.metric, direction=also.direction, seed=context.seed, blocks=blocks
-    )
+        ours, theirs, y, also.score, metric=also.metric, direction=also.direction, seed=context.seed,
+        against=Against(blocks=blocks),
+    )  # fmt: skip
 
 
 def _of_items(
@@ -81,7 +82,7 @@ def _of_items(
     items = also.items
     winner, baseline = (None if side is None else np.stack([items(out, y) for out in side]) for side in (ours, theirs))
     assert winner is not None
-    return compare(winner, baseline, metric=also.metric, direction=also.direction, blocks=blocks)
+    return compare(winner, baseline, metric=also.metric, direction=also.direction, against=Against(blocks=blocks))
 
 
 def front_facts(

@@ -74,70 +74,104 @@ class FinalPlan:
         return seeds[:count], min(1.0, max(left, 0.0) / max(each * count, 1e-9))
 
 
+@dataclass(frozen=True)
+class Means:
+    """What there is for the final comparison.
+
+    seconds_left:    None for no limit.
+    seconds_per_run: (trial, epochs, all_rows) → what one training takes; the trial is None for the baseline (0.0 when
+                     there is none), `all_rows` is whether validation rows are trained on too.
+    workers:         trainings at a time.
+    """
+
+    seconds_left: float | None
+    seconds_per_run: Cost
+    workers: int
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise UsageError(f"workers={self.workers}: it must be at least 1")
+
+    def makespan(self, trials: Sequence[Trial | None], epochs: int, all_rows: bool) -> float:
+        """When the last of these trainings ends."""
+        return makespan([self.seconds_per_run(trial, epochs, all_rows) for trial in trials], self.workers)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked of the final comparison.
+
+    epochs:      of a full training. seeds: of each network, never fewer (under 3 of them a note says what that costs).
+    most, least: finalists; with little time there are fewer than `most`, but never fewer than `least`.
+    tuned:       recipes that will be tried for each network (their time is not part of the plan).
+    together:    how many finalists make up an ensemble and a teacher.
+    """
+
+    epochs: int
+    seeds: int = 3
+    most: int = MOST_FINALISTS
+    least: int = 1
+    tuned: int = 0
+    together: Together = NOBODY
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "seeds", "most"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)}: it must be at least 1")
+
+
 def plan_finals(
-    candidates: Sequence[Trial],
-    *,
-    seconds_left: float | None,
-    seconds_per_run: Cost,
-    workers: int,
-    epochs: int,
-    seeds: int = 3,
-    most: int = MOST_FINALISTS,
-    least: int = 1,
-    seed: int = 0,
-    control: Sequence[Trial] = (),
-    tuned: int = 0,
-    together: Together = NOBODY,
+    candidates: Sequence[Trial], means: Means, wishes: Wishes, *, seed: int = 0, control: Sequence[Trial] = ()
 ) -> FinalPlan:
-    """The dearest plan that fits: `most` finalists at full `epochs` if there is time, else fewer finalists (never under
-    `least`), then fewer epochs, never fewer seeds than asked for (under 3 of them a note says what that costs).
+    """The dearest plan that fits: all finalists at full epochs if there is time, else fewer finalists, then fewer
+    epochs, never fewer seeds.
 
     candidates: best first; equivalent ones (a reused result, or an equal architecture) count once.
-    seconds_left: None for no limit. seconds_per_run(trial, epochs, all_rows): what one training takes; the trial is
-    None for the baseline (0.0 when there is none), `all_rows` is whether validation rows are trained on too.
     seed: of the study; the training seeds follow from it.
     control: candidates of the search beside the strategy, best first; as many are finalists as of the strategy's.
-    tuned: recipes that will be tried for each network (their time is not part of the plan).
-    together: how many finalists make up an ensemble and a teacher.
 
     When not even one epoch fits, that smallest plan is given with a note. Raises UsageError without candidates.
     """
     if not candidates:
         raise UsageError("there is no finished candidate to finalize")
-    if epochs < 1 or seeds < 1 or most < 1 or workers < 1:
-        raise UsageError(f"epochs={epochs}, seeds={seeds}, most={most}, workers={workers}: each must be at least 1")
-    pool = distinct(candidates)[:most]
-    least, beside = min(least, len(pool)), distinct(control)
+    left, epochs, seeds, together = means.seconds_left, wishes.epochs, wishes.seeds, wishes.together
+    pool, beside = distinct(candidates)[: wishes.most], distinct(control)
+    least = min(wishes.least, len(pool))
 
-    def stages(count: int, length: int) -> tuple[float, float]:
-        chosen, rivals = pool[:count], beside[:count]
-        stage_a = [seconds_per_run(t, length, False) for _ in range(seeds) for t in (*chosen, *rivals)] * (count > 1)
-        slowest = [max(seconds_per_run(t, length, True) for t in side) for side in (chosen, rivals) if side]
-        # any of them may win; the winner also with its usual recipe, and beside other members of an ensemble
-        slowest += [slowest[0]] * (bool(tuned or together.teachers) + min(together.members, count - 1))
-        stage_b = [s for _ in range(seeds) for s in (*slowest, seconds_per_run(None, length, True))]
-        return makespan(stage_a, workers), makespan(stage_b, workers)
-
-    def teacher(count: int, length: int) -> float:
-        return makespan([seconds_per_run(t, length, True) for t in pool[:count][: together.teachers]], workers)
-
-    def forecast(count: int, length: int) -> float:
-        return sum(stages(count, length)) + teacher(count, length)
+    def parts(count: int, length: int) -> tuple[float, float, float]:
+        return _seconds(means, wishes, (pool[:count], beside[:count]), length)
 
     def fits(count: int, length: int) -> bool:
-        return seconds_left is None or forecast(count, length) <= seconds_left
+        return left is None or sum(parts(count, length)) <= left
 
     count, length = next((n for n in range(len(pool), least - 1, -1) if fits(n, epochs)), least), epochs
     if not fits(count, length):
         length = next((e for e in range(epochs - 1, 0, -1) if fits(least, e)), 1)
-    total = forecast(count, length)
-    notes = _notes((count, len(pool)), (length, epochs), seeds, together.members + 1, (total, seconds_left))
+    *stages, teacher = parts(count, length)
+    total = sum(parts(count, length))
+    notes = _notes((count, len(pool)), (length, epochs), seeds, together.members + 1, (total, left))
     stage_a = tuple(derive(seed, "finalist", i) for i in range(seeds)) if count > 1 else ()
-    alone = tuple(derive(seed, "final", i) for i in range(seeds if seconds_left is None else max(seeds, MOST_SEEDS)))
+    alone = tuple(derive(seed, "final", i) for i in range(seeds if left is None else max(seeds, MOST_SEEDS)))
     return FinalPlan(
-        tuple(pool[:count]), stage_a, alone[:seeds], length, total, notes, alone, stages(count, length),
-        tuple(beside[:count]), tuned, min(together.members, count - 1), min(together.teachers, count),
-        teacher(count, length),
+        tuple(pool[:count]), stage_a, alone[:seeds], length, total, notes, alone, (stages[0], stages[1]),
+        tuple(beside[:count]), wishes.tuned, min(together.members, count - 1), min(together.teachers, count), teacher,
+    )  # fmt: skip
+
+
+def _seconds(
+    means: Means, wishes: Wishes, sides: tuple[Sequence[Trial], Sequence[Trial]], epochs: int
+) -> tuple[float, float, float]:
+    """What stage A, stage B and the teacher take with these finalists, and those of the control."""
+    chosen, rivals = sides
+    stage_a = [t for _ in range(wishes.seeds) for t in (*chosen, *rivals)] * (len(chosen) > 1)
+    slowest = [max(side, key=lambda t: means.seconds_per_run(t, epochs, True)) for side in sides if side]
+    # any of them may win; the winner also with its usual recipe, and beside other members of an ensemble
+    again = bool(wishes.tuned or wishes.together.teachers) + min(wishes.together.members, len(chosen) - 1)
+    stage_b = [t for _ in range(wishes.seeds) for t in (*slowest, *slowest[:1] * again, None)]
+    teacher = chosen[: wishes.together.teachers]
+    return (
+        means.makespan(stage_a, epochs, False), means.makespan(stage_b, epochs, True),
+        means.makespan(teacher, epochs, True),
     )  # fmt: skip
 
 

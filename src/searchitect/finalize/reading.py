@@ -16,7 +16,7 @@ from searchitect.finalize.context import FinalContext, FinalResult, Network
 from searchitect.finalize.others import other_metrics
 from searchitect.finalize.together import compare_ensemble
 from searchitect.finalize.trainings import architecture_of
-from searchitect.finalize.verdict import as_same, compare, compare_scores, compare_seeds
+from searchitect.finalize.verdict import Against, as_same, compare, compare_scores, compare_seeds
 from searchitect.records import Verdict
 
 NO_BASELINE = "there is no hand-made network to compare with"
@@ -90,20 +90,21 @@ def _compare_others(context: FinalContext, result: FinalResult, judge: Judge) ->
 def _by_seeds(context: FinalContext, result: FinalResult, side: str, rival: str, called: str) -> Verdict:
     values = {name: [o.metrics[context.metric] for o in runs] for name, runs in result.runs.items()}
     return compare_seeds(
-        values[side], values.get(rival), metric=context.metric, direction=context.direction, rival=called
+        values[side], values.get(rival), metric=context.metric, direction=context.direction, against=Against(called)
     )
 
 
 def _by_items(context: FinalContext, result: FinalResult, side: str, rival: str, called: str) -> Verdict:
     y, ours, theirs = context.targets(), result.outputs[side], result.outputs.get(rival)
-    goal: dict[str, Any] = {"metric": context.metric, "direction": context.direction, "rival": called}
-    goal["blocks"] = context.blocks
+    metric, direction, against = context.metric, context.direction, Against(called, context.blocks)
     if context.items is None:
-        return compare_scores(ours, theirs, y, context.score, seed=context.seed, **goal)
+        return compare_scores(
+            ours, theirs, y, context.score, metric=metric, direction=direction, seed=context.seed, against=against
+        )
     items = context.items
     scored = [None if outputs is None else np.stack([items(out, y) for out in outputs]) for outputs in (ours, theirs)]
     assert scored[0] is not None
-    return compare(scored[0], scored[1], **goal)
+    return compare(scored[0], scored[1], metric=metric, direction=direction, against=against)
 
 
 def _outputs(context: FinalContext, network: tuple[Network, Mapping[str, Any]], files: list[Path]) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ assumptions are in `intervals.py`, the sentence is made in `wording.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -27,18 +28,31 @@ LEAST_USABLE = 0.9  # share of resamples that must give a score (one may miss a 
 Direction = Literal["max", "min"]
 
 
+@dataclass(frozen=True)
+class Against:
+    """What a comparison is held against.
+
+    rival:  what the sentence calls the other side.
+    blocks: which test items are not independent of each other; None where all are.
+    level:  of the intervals, and of the confidence in "better" and "worse".
+    """
+
+    rival: str = wording.BASELINE
+    blocks: Blocks | None = None
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.level < 1:
+            raise UsageError(f"level={self.level!r}: write a share from 0.5 to below 1, for example 0.95")
+
+
+USUAL = Against()
+
+
 def compare(
-    winner: np.ndarray,
-    baseline: np.ndarray | None,
-    *,
-    metric: str,
-    direction: Direction,
-    level: float = 0.95,
-    rival: str = wording.BASELINE,
-    blocks: Blocks | None = None,
+    winner: np.ndarray, baseline: np.ndarray | None, *, metric: str, direction: Direction, against: Against = USUAL
 ) -> Verdict:
-    """The verdict for a metric that is a mean over test items. `rival` is what the sentence calls the other side,
-    `blocks` are test items that are not independent of each other.
+    """The verdict for a metric that is a mean over test items.
 
     winner (S, N), baseline (S2, N): the metric of each seed's network on each item (1 or 0 for right or wrong, the
     loss, the squared or absolute error); N items are the same and in the same order. One seed a side says nothing about
@@ -48,15 +62,15 @@ def compare(
     """
     w = _checked(winner, "winner", metric)
     b = None if baseline is None else _checked(baseline, "baseline", metric)
-    _check_level(level)
     if b is not None and b.shape[1] != w.shape[1]:
         raise UsageError(f"winner has {w.shape[1]:,} test items, baseline {b.shape[1]:,}: score both on the same ones")
+    level, blocks = against.level, against.blocks
     _check_blocks(blocks, w.shape[1])
     found = None if b is None else intervals.paired(w, b, level, blocks)
     own = _own_score(w, level, blocks), None if b is None else _own_score(b, level, blocks)
     paired = " paired" if b is not None else ""
     method = f"items{paired}{_block_method(blocks)}, {_seed_method(len(w), None if b is None else len(b))}"
-    return _verdict(own, found, metric, direction, w.shape[1], method, level, (rival, blocks))
+    return _verdict(own, found, metric, direction, w.shape[1], method, against)
 
 
 def compare_scores(
@@ -67,10 +81,8 @@ def compare_scores(
     *,
     metric: str,
     direction: Direction,
-    level: float = 0.95,
     seed: int = 0,
-    rival: str = wording.BASELINE,
-    blocks: Blocks | None = None,
+    against: Against = USUAL,
 ) -> Verdict:
     """The verdict for any metric of outputs and targets (r2, f1, roc_auc, rmse, ...).
 
@@ -83,7 +95,7 @@ def compare_scores(
     Raises UsageError for shapes that do not fit, or when more than a tenth of the resamples give no score;
     NotFiniteError when the score of all items is not finite.
     """
-    _check_level(level)
+    level, blocks = against.level, against.blocks
     sides = [[np.asarray(outputs) for outputs in side] for side in (winner, baseline if baseline is not None else [])]
     if not sides[0]:
         raise UsageError("winner has no outputs: give one array for each seed")
@@ -105,18 +117,18 @@ def compare_scores(
     w, own_w = _resampled(full[:cut], resampled[:, :cut], df, level)
     if not sides[1]:
         method = f"items{_block_method(blocks)} by bootstrap, {_seed_method(cut, None)}"
-        return _verdict((own_w, None), None, metric, direction, n, method, level, (rival, blocks))
+        return _verdict((own_w, None), None, metric, direction, n, method, against)
     b, own_b = _resampled(full[cut:], resampled[:, cut:], df, level)
     spread = (resampled[:, :cut].mean(1) - resampled[:, cut:].mean(1)).var(ddof=1)
     unknown = np.full_like(spread, np.inf)  # all items are of one block
     found = intervals.difference(w, b, spread if known is blocks else unknown, df, level)
     method = f"items{_block_method(blocks)} by paired bootstrap, {_seed_method(cut, len(sides[1]))}"
-    return _verdict((own_w, own_b), found, metric, direction, n, method, level, (rival, blocks))
+    return _verdict((own_w, own_b), found, metric, direction, n, method, against)
 
 
 def compare_seeds(
     winner: Sequence[float], baseline: Sequence[float] | None, *, metric: str, direction: Direction,
-    level: float = 0.95, rival: str = wording.BASELINE,
+    against: Against = USUAL,
 ) -> Verdict:  # fmt: skip
     """The verdict from one number a seed (S,), (S2,), measured by the user's own function: Welch's t over seeds.
 
@@ -125,7 +137,7 @@ def compare_seeds(
 
     Raises UsageError for less than two numbers a side, NotFiniteError for NaN or infinity.
     """
-    _check_level(level)
+    level = against.level
     sides = [_one_a_seed("winner", metric, winner)]
     if baseline is not None:
         sides.append(_one_a_seed("baseline", metric, baseline))
@@ -136,7 +148,8 @@ def compare_seeds(
     seeds = [len(values) for values in sides]
     name, counts = "Welch" if found else "Student", " against ".join(map(str, seeds))
     method = f"measured by your own function; {name}'s t over {counts} seeds"
-    verdict = _verdict((own[0], own[1] if found else None), found, metric, direction, 0, method, level, (rival, None))
+    scores = own[0], own[1] if found else None
+    verdict = _verdict(scores, found, metric, direction, 0, method, Against(against.rival, None, level))
     if verdict.difference is not None and not any(map(np.ptp, sides)) and metric not in COST_METRICS:
         sentence = wording.unmoved(metric, verdict.difference)
         verdict = msgspec.structs.replace(
@@ -235,14 +248,13 @@ def _score_of(found: Interval, scores: np.ndarray) -> Score:
 
 def _verdict(
     own: tuple[Score, Score | None], difference: Interval | None, metric: str, direction: Direction, items: int,
-    method: str, level: float, against: tuple[str, Blocks | None],
+    method: str, against: Against,
 ) -> Verdict:  # fmt: skip
-    """against: what the other side is called, and which test items are not independent."""
-    winner, baseline = own
+    (winner, baseline), level = own, against.level
     if difference is None:
         sentence = wording.alone(metric, winner)
         return Verdict(metric, winner, None, None, None, None, "no baseline", items, level, method, sentence)
-    value, (rival, blocks) = float(difference.value), against
+    value, rival, blocks = float(difference.value), against.rival, against.blocks
     if not np.isfinite(difference.low):
         one_block = blocks is not None and blocks.count == 1
         sentence = (wording.one_block if one_block else wording.one_seed)(metric, value)
@@ -295,8 +307,3 @@ def _checked(values: np.ndarray, name: str, metric: str) -> np.ndarray:
     if wrong:
         raise NotFiniteError(f"{name}: {wrong:,} of {found.size:,} values of {metric} are NaN or infinite")
     return found
-
-
-def _check_level(level: float) -> None:
-    if not 0.5 <= level < 1:
-        raise UsageError(f"level={level!r}: write a share from 0.5 to below 1, for example 0.95")

@@ -254,10 +254,15 @@ def _pointwise(conv: nn.Conv2d) -> bool:
 
 def convolved(conv: nn.Conv2d, x: torch.Tensor, before: torch.Tensor | None = None) -> torch.Tensor:
     """conv(x), in a form that is cheap to differentiate twice where it is a usual one; `before` as in `convolution`."""
-    if conv.groups == 1 and conv.bias is None and _centred(conv):
+    if usual(conv):
         return convolution(x, conv.weight, Geometry(conv.stride[0], conv.dilation[0]), before)
     y: torch.Tensor = conv(x)
     return y
+
+
+def usual(conv: nn.Conv2d) -> bool:
+    """Whether `convolution` computes just this."""
+    return conv.groups == 1 and conv.bias is None and _centred(conv)
 
 
 def _centred(conv: nn.Conv2d) -> bool:

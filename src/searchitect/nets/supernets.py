@@ -159,6 +159,11 @@ class Supernet(nn.Module):
         else:
             self._run.whole[kind] = function
 
+    @property
+    def fast(self) -> bool:
+        """Whether any cells are run as a whole."""
+        return bool(self._run.whole)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are made anew from the space, since its parts are known by what they are here."""
         run, state = self._run, self.state_dict(keep_vars=True)

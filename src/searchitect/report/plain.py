@@ -124,6 +124,17 @@ def show_difference(metric: str, value: float | None, *, largest: float = 1.0) -
     return sign + show_metric(metric, abs(value))
 
 
+def show_judged(judged: Any) -> str:
+    """ "94.37 % by test_acc_200ep, which the search did not see (best in the table 94.37)"; "" without a table."""
+    body = mapping(judged)
+    value, best = finite(body.get("value")), finite(body.get("best"))
+    if value is None or best is None:
+        return ""
+    unit, column = line(body.get("unit") or "", 20), line(body.get("column") or "", 60)
+    shown = f"{show_number(value)} {unit}".rstrip()
+    return f"{shown} by {column}, which the search did not see (best in the table {show_number(best)})"
+
+
 def show_count(value: float) -> str:
     """1234 → "1.23 K", 2_500_000 → "2.5 M"."""
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "K")):

@@ -18,6 +18,7 @@ from searchitect.report.plain import (
     plural,
     show_difference,
     show_duration,
+    show_judged,
     show_metric,
     show_number,
     show_time,
@@ -64,6 +65,9 @@ def lead(snapshot: Snapshot) -> Lead:
     sentences = [progress_sentence(snapshot)]
     if found is not None:
         sentences.append(best_sentence(snapshot, found))
+    judged = show_judged(snapshot.meta.get("judged"))
+    if judged and stopped(snapshot):  # of the best trial when the search ended
+        return Lead("unclear", "Judged by the table", (*sentences, f"It has {judged}."))
     if snapshot.meta.get("finalised") is True:
         return Lead("waiting", "No verdict", (*sentences, "The study ended without a test on unread data."))
     sentences.append(f"Go on with: searchitect resume {folder_word(snapshot)}")
@@ -258,6 +262,7 @@ def winner_facts(snapshot: Snapshot) -> list[Fact]:
         *((label, show_metric(k, finite(winner.get(k)))) for label, k in SIZES if finite(winner.get(k)) is not None),
         *(memory if finite(winner.get("memory_mb")) is None else ()),
         *shown,
+        ("By the table", show_judged(snapshot.meta.get("judged"))),
         ("Bundle", line(snapshot.meta.get("bundle") or "", 120)),
     ]
     return [(label, words) for label, words in pairs if words]

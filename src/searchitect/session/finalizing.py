@@ -28,7 +28,7 @@ from searchitect.finalize.blocks import blocks_of
 from searchitect.finalize.explaining import explained
 from searchitect.finalize.items import item_values
 from searchitect.finalize.others import Also, front_facts
-from searchitect.finalize.planning import MOST_SEEDS, Together
+from searchitect.finalize.planning import MOST_SEEDS, Means, Together, Wishes
 from searchitect.records import KNOWN_METRICS, Objective, Trial, candidates, goals, losses, thoroughness
 from searchitect.session import budget
 from searchitect.session.leaving import leave_best_so_far, leave_winner
@@ -133,11 +133,11 @@ def _plan(session: Session, loop: Loop, fidelities: budget.Fidelities) -> FinalP
         return per_epoch * epochs * (more_rows if all_rows else 1.0) + budget.START_SECONDS
 
     def plan(seeds: int, epochs: int) -> FinalPlan:
-        return plan_finals(
-            pool, seconds_left=left, seconds_per_run=seconds, workers=prepared.workers, epochs=epochs, seeds=seeds,
-            most=max(FINALISTS, settings.ensemble or 0), least=max(2, settings.ensemble or 0), seed=settings.seed,
-            control=beside, tuned=_recipes(settings.tune), together=together(settings),
+        wishes = Wishes(
+            epochs, seeds, max(FINALISTS, settings.ensemble or 0), max(2, settings.ensemble or 0),
+            _recipes(settings.tune), together(settings),
         )  # fmt: skip
+        return plan_finals(pool, Means(left, seconds, prepared.workers), wishes, seed=settings.seed, control=beside)
 
     def no_worse(more: FinalPlan) -> bool:
         return (left is None or more.forecast_seconds <= left) and len(more.finalists) == len(found.finalists)

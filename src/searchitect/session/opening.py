@@ -235,12 +235,26 @@ def check_same(meta: Mapping[str, Any], prepared: Prepared, allow_data_change: b
             f"the data have changed (fingerprint {before[:8]}, now {now[:8]}): old and new trials do not compare"
         )
     described = prepared.evaluator.describe()
-    if described.get("own") != meta["evaluator"].get("own"):
-        changed.append("loss() or step() has changed since the study began: old and new trials may not compare")
+    changed += _other_loss(meta, described)
     code = described.get("code")
     if code != meta["evaluator"].get("code"):
         changed.append("evaluate() has changed since the study began: old and new trials may not compare")
     return changed
+
+
+def _other_loss(meta: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What to say where the user's loss or step is another. Raises UsageError where a supernet has learned by it."""
+    was, own = meta["evaluator"].get("own") or {}, now.get("own") or {}
+    names = [f"{name}()" for name in ("loss", "step") if was.get(name) != own.get(name)]
+    if not names:
+        return []
+    what = f"{' and '.join(names)} {'have' if len(names) > 1 else 'has'} changed since the study began"
+    if passes.shares_weights(meta["strategy"]["name"]):
+        raise UsageError(
+            f"{what}, and the supernet of this study has learned by what it was: go back to the former code, or begin "
+            "a new study"
+        )
+    return [f"{what}: old and new trials may not compare, and trainings that were paused begin anew"]
 
 
 def _check_space(meta: Mapping[str, Any], space: Space) -> None:

@@ -36,7 +36,7 @@ from searchitect.torchseeds import seeded_torch
 from searchitect.training import TrainData, score
 from searchitect.training import checkpoint as disk
 from searchitect.training.layout import lay_out, may_be_last
-from searchitect.training.own import Own
+from searchitect.training.run import minimised
 from searchitect.training.split import held_out
 
 PUBLISHED_STEPS = 50 * 390
@@ -71,7 +71,7 @@ class SupernetSearch:
         self.image = len(start.sample) == 3 and not self.partial and may_be_last(self.net)
         if self.image:
             lay_out(self.net, last=True)
-        own = Own(start.loss, start.step).checked()
+        own = start.own.checked()
         if self.data.weights is not None and own.given():
             raise UsageError("weights of rows go into our own loss; with loss= or step= weigh the rows there")
         self.loss: Loss = own.loss or partial(usual_loss, data.task, start.recipe)
@@ -293,7 +293,7 @@ class SupernetSearch:
             return False
         tensors, counters = found
         if counters.get("identity") != self._identity():
-            raise UsageError(f"{folder}: this supernet is of another search (method, space, seed, options or data)")
+            raise UsageError(f"{folder}: this supernet is of another search: {self._difference(counters)}")
         disk.unpack(tensors, self.net, self.optimizer)
         self.method.restore({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
         self.done = counters["done"]
@@ -305,7 +305,13 @@ class SupernetSearch:
         """What a file must be of, as it comes back from JSON."""
         options = json.loads(json.dumps(self.start.options, sort_keys=True, default=repr))
         return {"method": self.name, "space": self.start.space.fingerprint, "seed": self.start.seed, "options": options,
-                "rows": len(self.data.x), "epochs": self.start.epochs, "weights": disk.shapes(self.net)}  # fmt: skip
+                "rows": len(self.data.x), "epochs": self.start.epochs, "weights": disk.shapes(self.net),
+                **minimised(self.data, self.start.own)}  # fmt: skip
+
+    def _difference(self, counters: Mapping[str, Any]) -> str:
+        before, now = counters.get("identity") or {}, self._identity()
+        names = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+        return f"{', '.join(names)} differ{'s' * (len(names) == 1)}"
 
 
 def usual_rate(cls: type[Method], steps: int) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 import msgspec
 
 from searchitect.errors import UsageError
-from searchitect.sharing.method import Loss, Step, need
+from searchitect.sharing.method import need
 from searchitect.space import Architecture, Space
 from searchitect.training import Recipe
+from searchitect.training.own import USUAL, Own
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -19,9 +20,8 @@ class Start(msgspec.Struct, frozen=True):
     sample:  shape of one row. outputs: what OUTPUTS in the space stands for.
     epochs:  of the whole search, for rates and temperatures that follow its progress.
     options: of the method, and of the loop (those in `Loop`).
-    loss:    of (outputs, y); the usual one of the task if None.
+    own:     the user's loss or step, in the place of the usual loss of the task.
     feasible: hard limits on what is derived, or None.
-    step:    of (network, x, y), in the place of the loss of what the network gives; None for that loss.
     hand_made: an architecture by hand, whose skips the guard takes for no collapse; None for none.
     """
 
@@ -33,9 +33,8 @@ class Start(msgspec.Struct, frozen=True):
     recipe: Recipe
     options: dict[str, Any] = {}
     device: str = "cpu"
-    loss: Loss | None = None
+    own: Own = USUAL
     feasible: Callable[[Architecture], bool] | None = None
-    step: Step | None = None
     hand_made: Architecture | None = None
 
 

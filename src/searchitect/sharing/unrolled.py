@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from searchitect.nets.mixing import differentiated_twice
+from searchitect.nets.outside import cheap_twice
 from searchitect.nets.supernets import Supernet
 from searchitect.sharing.logits import Logits
 from searchitect.sharing.method import Batch, Setup
@@ -40,7 +40,7 @@ def exact(setup: Setup, logits: Logits, train: Batch, search: Batch, lr: float) 
     """Loss on the search batch after the unrolled step, and its gradients for the architecture's parameters."""
     weights = _weights(setup)
     shares = logits.shares()
-    with differentiated_twice():
+    with cheap_twice(setup.net):
         inner = _loss(setup, weights, train, shares)
     gradients = torch.autograd.grad(inner, list(weights.values()), create_graph=True, materialize_grads=True)
     outer = _loss(setup, _moved(setup, weights, gradients, lr), search, shares)

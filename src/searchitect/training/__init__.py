@@ -1,7 +1,8 @@
 """From data to a trained module and its figures. Takes an `nn.Module`; knows nothing of spaces or studies.
 
-`load` reads and checks data, `split.split` cuts it (import it from there), `prepare` makes tensors, `fit` trains,
-`predict` and `score` measure. Names are imported when first used, so looking at this package does not load torch.
+`load` reads and checks data, `split.split` cuts it (import it from there), `prepare` makes tensors, `fit` trains
+(`Goal`, `Course` and `Machine` say what for, as a part of what, and where), `predict` and `score` measure. Names are
+imported when first used, so looking at this package does not load torch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from searchitect.training.split import Splits, part
     from searchitect.training.table import Table
     from searchitect.training.tensors import TrainData, prepare
+    from searchitect.training.terms import Course, Goal, Machine
 
 _PLACES = {
     "table": ("Table",),
@@ -30,11 +32,15 @@ _PLACES = {
     "run": ("FitResult",),
     "split": ("Splits", "part"),
     "tensors": ("TrainData", "prepare"),
+    "terms": ("Course", "Goal", "Machine"),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
+    "Course",
     "FitResult",
+    "Goal",
+    "Machine",
     "Preprocess",
     "RawData",
     "Recipe",

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from operator import gt
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,19 +22,19 @@ from searchitect.torchseeds import seeded_torch
 from searchitect.training import checkpoint as disk
 from searchitect.training import losses
 from searchitect.training.average import Average
-from searchitect.training.distributed import Group, joined
+from searchitect.training.distributed import joined
 from searchitect.training.every_place import EveryPlace
 from searchitect.training.layout import lay_out, may_be_last
 from searchitect.training.meters import DEFAULT, check_metrics, predict, score
-from searchitect.training.own import Own
 from searchitect.training.recipe import Recipe, make_optimizer, rate
-from searchitect.training.regular import Places, Regular
-from searchitect.training.run import FitResult, Run, resume, save
+from searchitect.training.regular import Regular
+from searchitect.training.run import FitResult, Run, minimised, resume, save
 from searchitect.training.tensors import TrainData, batch_count, batches, pieces
+from searchitect.training.terms import Course, Goal, Machine
 
 _LOOK = 16  # steps between two looks at the loss: each look waits for the device
 _POLL = 0.5  # seconds between two questions whether to stop
-NOWHERE, USUAL = Places(), Own()
+GOAL, WHOLE, HERE = Goal(), Course(), Machine()
 
 
 def fit(
@@ -46,46 +44,27 @@ def fit(
     *,
     epochs: int,
     seed: int,
-    device: str | torch.device = "cpu",
-    report: Callable[[int, dict[str, float]], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-    metrics: Sequence[str] | None = None,
-    horizon: int | None = None,
-    checkpoint: Path | None = None,
-    save_every: int = 1,
-    deadline: float | None = None,
-    places: Places = NOWHERE,
-    own: Own = USUAL,
-    group: Group | None = None,
-    rows: int | None = None,
+    goal: Goal = GOAL,
+    course: Course = WHOLE,
+    machine: Machine = HERE,
 ) -> FitResult:
-    """Train the model in place; it is left in eval mode on `device`.
+    """Train the model in place; it is left in eval mode on the machine's device.
 
-    Each epoch ends with scoring, then the checkpoint, then `report(epoch, curve entry)`, then `should_stop()`,
-    which is also asked within an epoch. `deadline` is a value of `time.monotonic`: no epoch is begun that would
-    not fit; one that is cut short is scored and reported with a fraction as its epoch.
-
-    `horizon` is how many epochs the schedule (learning rate, augmentation) is for, where this is only the beginning
-    of a longer training. With a checkpoint that fits (same recipe, horizon, seed, data shape and weights) training
-    continues, to the same bits as if there had been no pause, and its last epoch is reported once more. The checkpoint
-    is written every `save_every` epochs and after the last one; with 0 it is only read. `places` is where the recipe's
-    drop path and auxiliary classifier go; `own` is the user's loss or step. `group`: see `training.distributed`.
-
-    `rows`: so many rows of a batch at most go through the network at a time, to need less memory; gradients are summed,
-    so that a step is that of the whole batch, but BatchNorm and `own` see these rows only.
+    Each epoch ends with scoring, then the checkpoint, then `course.report`, then `course.should_stop()`, which is also
+    asked within an epoch.
 
     Raises NotFiniteError (loss, metric or weights), BuildError when the outputs do not fit the data, UsageError
     for metrics that do not fit. What the model itself raises is passed on.
     """
-    run = _begin(model, data, recipe, (epochs, horizon or epochs), seed, torch.device(device), metrics, (places, own))
-    run.deadline, run.rows = math.inf if deadline is None else deadline, rows
-    run.should_stop = should_stop or (lambda: False)
-    if checkpoint is not None and resume(run, checkpoint) and report is not None:
-        report(len(run.curve), dict(run.curve[-1]))
+    run = _begin(model, data, recipe, epochs, seed, goal, course, machine)
+    if course.checkpoint is not None:
+        run.minimised = minimised(data, goal.own)
+        if resume(run, course.checkpoint) and course.report is not None:
+            course.report(len(run.curve), dict(run.curve[-1]))
     resumed = len(run.curve)
-    with joined(group, run.device) as run.team:
+    with joined(machine.group, run.device) as run.team:
         run.forward = run.team.wrap(model, run.regular.head)
-        stopped = _train(run, report, checkpoint, save_every)
+        stopped = _train(run, course)
     if run.best and run.best_epoch < len(run.curve):
         disk.load_weights(model, run.best)
     _check_weights(model)
@@ -99,19 +78,19 @@ def fit(
 
 
 def _begin(
-    model: nn.Module, data: TrainData, recipe: Recipe, length: tuple[int, int], seed: int, device: torch.device,
-    metrics: Sequence[str] | None, more: tuple[Places, Own],
+    model: nn.Module, data: TrainData, recipe: Recipe, epochs: int, seed: int, goal: Goal, course: Course,
+    machine: Machine,
 ) -> Run:  # fmt: skip
-    epochs, horizon = length
+    horizon, device = course.horizon or epochs, torch.device(machine.device)
     if epochs < 1:
         raise UsageError(f"epochs={epochs}: at least one is needed")
     if horizon < epochs:
         raise UsageError(f"horizon={horizon}: the schedule must be for at least the {epochs} epochs to be trained")
     if recipe.early_stop is not None and data.x_eval is None:
         raise UsageError("early_stop needs an evaluation part; give x_eval and y_eval, or early_stop=None")
-    if data.weights is not None and more[1].given():
+    if data.weights is not None and goal.own.given():
         raise UsageError("weights of rows go into our own loss; with loss= or step= weigh the rows there")
-    names = tuple(DEFAULT[data.task] if metrics is None else metrics)
+    names = tuple(DEFAULT[data.task] if goal.metrics is None else goal.metrics)
     check_metrics(names, data.task, data.outputs)
     if data.kind in ("text", "stream") and recipe.augmentations(data.sample, horizon):
         raise UsageError(f"recipe: augment {recipe.augment!r} mixes numbers, and these rows are tokens; use 'none'")
@@ -120,18 +99,18 @@ def _begin(
     data = data.to(device)
     if last:
         lay_out(model, last=True)
-    regular = Regular(model, more[0], recipe.drop_path, recipe.auxiliary)
+    regular = Regular(model, goal.places, recipe.drop_path, recipe.auxiliary)
     regular.prepare(data.x[:2], data.outputs, derive(seed, "auxiliary"))
     return Run(
-        model, data, recipe, make_optimizer(regular.whole, recipe), epochs, horizon, seed, names, device, math.inf,
-        lambda: False, recipe.augmentations(data.sample, horizon), last, regular, more[1].checked(),
+        model, data, recipe, make_optimizer(regular.whole, recipe), epochs, horizon, seed, names, device,
+        math.inf if course.deadline is None else course.deadline, course.should_stop or (lambda: False),
+        recipe.augmentations(data.sample, horizon), last, regular, goal.own.checked(),
         Average(model, recipe.average, recipe.average_decay), EveryPlace(model, data.kind == "stream"),
+        rows=machine.rows,
     )  # fmt: skip
 
 
-def _train(
-    run: Run, report: Callable[[int, dict[str, float]], None] | None, checkpoint: Path | None, save_every: int
-) -> bool:
+def _train(run: Run, course: Course) -> bool:
     """All epochs that are left. Whether they were cut short, by other than the recipe."""
     spent = 0.0
     if _out_of_patience(run):
@@ -152,11 +131,11 @@ def _train(
         run.spent.append(spent)
         _keep_best(run, entry, epoch)
         last = epoch == run.epochs
-        due = share == 1.0 and save_every and (last or epoch % save_every == 0)
-        if checkpoint is not None and due and run.team.rank == 0:
-            save(run, checkpoint)
-        if report is not None:
-            report(epoch, dict(entry))
+        due = share == 1.0 and course.save_every and (last or epoch % course.save_every == 0)
+        if course.checkpoint is not None and due and run.team.rank == 0:
+            save(run, course.checkpoint)
+        if course.report is not None:
+            course.report(epoch, dict(entry))
         if share < 1.0:
             return True
         if last or _out_of_patience(run):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from searchitect.errors import UsageError
-from searchitect.seeds import derive
+from searchitect.training.identity import identity
 
 Network = Callable[[Tensor], Any]
 
@@ -24,39 +23,36 @@ class Own:
     step: `step(network, x, y) → scalar`: calls the network as often as it likes. It stands in the place of both.
 
     In a supernet the network is a path or a mixture of all paths. Gradients and optimisers stay ours.
+
+    `identities` says which functions these are (`identity.py`). It is made once, here, before they run: so a worker
+    knows them by what they were then, whatever they count or collect as they run.
     """
 
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
     step: Callable[[Network, Tensor, Tensor], Tensor] | None = None
+    identities: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, function in self.given().items():
             if not callable(function):
                 raise UsageError(f"{name}={function!r} is not a function; write def {name}({_SIGNATURE[name]}): ...")
+        object.__setattr__(self, "identities", {name: identity(function) for name, function in self.given().items()})
 
     def given(self) -> dict[str, Any]:
         """Those that are given, by name."""
         return {name: f for name, f in (("loss", self.loss), ("step", self.step)) if f is not None}
 
-    def describe(self) -> dict[str, int]:
-        """What changes when the code of a function does, by name."""
-        found = {}
-        for name, function in self.given().items():
-            try:
-                code = inspect.getsource(function)
-            except (OSError, TypeError):
-                code = getattr(function, "__qualname__", type(function).__qualname__)
-            found[name] = derive(0, code)
-        return found
-
     def checked(self) -> Own:
         """The same functions, which say what is wrong with what they return."""
-        return Own(
+        found = Own(
             None if self.loss is None else _Checked("loss", self.loss),
             None if self.step is None else _Checked("step", self.step),
         )
+        object.__setattr__(found, "identities", self.identities)
+        return found
 
 
+USUAL = Own()
 _SIGNATURE = {"loss": "outputs, y", "step": "network, x, y"}
 
 

@@ -17,12 +17,14 @@ from searchitect.training import checkpoint as disk
 from searchitect.training.average import Average
 from searchitect.training.distributed import ALONE, Team
 from searchitect.training.every_place import EveryPlace
+from searchitect.training.identity import tensor_identity
 from searchitect.training.own import Own
 from searchitect.training.recipe import Recipe
 from searchitect.training.regular import Regular
 from searchitect.training.tensors import TrainData
 
 log = logging.getLogger(__name__)
+FORMAT = 2  # of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -79,18 +81,46 @@ class Run:
     team: Team = ALONE
     forward: Any = None  # the model, as its team calls it
     rows: int | None = None  # of a batch in the network at a time
+    minimised: dict[str, Any] = field(default_factory=dict)
 
 
 def _identity(run: Run) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued. The number of epochs may grow up to the horizon."""
     recipe = msgspec.json.encode(run.recipe).decode()
-    return {"seed": run.seed, "recipe": recipe, "rows": len(run.data.x), "weights": disk.shapes(run.regular.whole),
+    same = {"seed": run.seed, "recipe": recipe, "rows": len(run.data.x), "weights": disk.shapes(run.regular.whole),
             "metrics": list(run.metrics), "horizon": run.horizon}  # fmt: skip
+    return same | run.minimised
+
+
+def minimised(data: TrainData, own: Own) -> dict[str, Any]:
+    """What the loss is made of beside recipe and targets: the user's functions, a teacher's answers, weights of rows.
+    Only what there is, as plain data."""
+    found: dict[str, Any] = dict(own.identities)
+    if data.soft is not None:
+        found["teacher"] = [tensor_identity(data.soft), data.soft_weight, data.temperature]
+    if data.weights is not None:
+        found["row_weights"] = tensor_identity(data.weights)
+    return found
+
+
+_CALLED = {
+    "seed": "seed", "recipe": "recipe", "rows": "number of rows", "weights": "network", "metrics": "metrics",
+    "horizon": "length of the schedule", "loss": "loss()", "step": "step()", "teacher": "answers of a teacher",
+    "row_weights": "weights of rows",
+}  # fmt: skip
+
+
+def _difference(counters: dict[str, Any], now: dict[str, Any]) -> str:
+    """In what a checkpoint is of another training, in words."""
+    if counters.get("format") != FORMAT:
+        return "written by another version"
+    before = counters["identity"]
+    return "another " + ", ".join(text for key, text in _CALLED.items() if before.get(key) != now.get(key))
 
 
 def save(run: Run, path: Path) -> None:
     """Write the checkpoint; a disk that takes nothing is a note, and training goes on."""
-    counters = {"format": 2, "identity": _identity(run), "curve": run.curve, "spent": run.spent,
+    counters = {"format": FORMAT, "identity": _identity(run), "curve": run.curve, "spent": run.spent,
                 "best_loss": None if math.isinf(run.best_loss) else run.best_loss,
                 "best_epoch": run.best_epoch, "averaged": run.average.count}  # fmt: skip
     tensors = disk.pack(run.regular.whole, run.optimizer) | {f"best.{n}": t for n, t in run.best.items()}
@@ -110,9 +140,10 @@ def resume(run: Run, path: Path) -> bool:
     if found is None:
         return False
     tensors, counters = found
-    if counters.get("format") != 2 or counters["identity"] != _identity(run):
-        log.warning("checkpoint %s is of another training (recipe, horizon, seed, rows or weights); not used", path)
-        run.notes.append("a checkpoint of another training was not used")
+    if counters.get("format") != FORMAT or counters["identity"] != _identity(run):
+        other = _difference(counters, _identity(run))
+        log.warning("checkpoint %s is of another training (%s); not used, training begins anew", path, other)
+        run.notes.append(f"a checkpoint of another training was not used: {other}")
         return False
     disk.unpack(tensors, run.regular.whole, run.optimizer)
     run.curve, run.spent = counters["curve"], counters["spent"]
