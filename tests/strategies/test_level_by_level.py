@@ -118,3 +118,14 @@ def test_wrong_options_are_named():
     ):
         with pytest.raises(UsageError, match=message):
             made(**options)
+
+
+def test_a_level_that_was_searched_to_its_end_is_passed_by_until_another_is_best(monkeypatch):
+    begun, small = [], Space(Layer("toy.Net", {"a": one_of(1, 2, 3), "in": Layer("toy.In", {"b": one_of(*range(9))})}))
+    hold = Space.hold
+    monkeypatch.setattr(Space, "hold", lambda space, held: begun.append(held) or hold(space, held))
+    strategy = made(small, initial=2, trials=50)
+    proposals = played(strategy, 60, lambda a: float(sum(a.decisions.values())))
+    assert strategy.best[2].decisions == {"a": 3, "in.b": 8}
+    assert len(begun) == len(strategy.dry) < 8
+    assert {p.origin for p in proposals[40:]} == {"sample"}

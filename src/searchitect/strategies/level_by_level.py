@@ -70,6 +70,8 @@ class LevelByLevel(Strategy):
         self.told: list[Trial] = []
         self.turn: Turn | None = None
         self.turns = 0
+        self.place: tuple[int, tuple[tuple[str, Any], ...]] = (0, ())  # of the turn: its level, and what is held
+        self.dry: set[tuple[int, tuple[tuple[str, Any], ...]]] = set()  # places where nothing new was left
         self.own: dict[int, tuple[int, Proposal]] = {}  # by our draw: the turn, and the proposal as it was made there
         self.draws = self.events = 0
 
@@ -99,8 +101,8 @@ class LevelByLevel(Strategy):
                     self.own[self.draws] = turn.number, own
                     whole = turn.part.whole(own.architecture)
                     return replace(own, architecture=whole, draw=self.draws, events=self.events)
-            except SpaceError:  # nothing new is left at this level
-                pass
+            except SpaceError:  # nothing new is left at this level, as long as the others are held like that
+                self.dry.add(self.place)
             self.turn = None
         return None
 
@@ -111,6 +113,9 @@ class LevelByLevel(Strategy):
             return None
         setting, level = self.setting, self.levels[number % len(self.levels)]
         held = {n: v for n, v in self.best[2].decisions.items() if n not in level}
+        self.place = number % len(self.levels), tuple(sorted(held.items()))
+        if self.place in self.dry:
+            return None
         part = setting.space.hold(held)
         if not part.decisions:
             return None
