@@ -146,17 +146,17 @@ def test_words_of_a_rung():
 
 
 def test_a_prior_mean_takes_a_score_or_a_column_of_a_table(tmp_path):
-    gaussian = {"strategy": "gaussian-process", "screen": None, "strategy_options": {"prior": "params", "initial": 3}}
-    found = run(tmp_path / "s", trials=5, **gaussian)
-    assert found.trials[-1].proposal.origin == "model"
+    gaussian = {"strategy": "gaussian-process", "strategy_options": {"prior": "params", "initial": 3}}
+    found = search(WIDE, "digits", path=tmp_path / "s", trials=5, **gaussian, **SMALL)
+    before = found.trials
+    assert before[-1].proposal.origin == "model"
     with Store.open(found.path) as store:
         scored = {name for note in store.notes("scores") for name in (note.body["score"],)}
     assert scored == {"params"}
     again = resume(found.path, data="digits", space=WIDE, trials=6)
-    assert [t.architecture for t in again.trials[:5]] == [t.architecture for t in found.trials]
+    assert again.trials[:5] == before
     column = {"table": "macro-cifar10", "seed": 0, "trials": 6}
-    options = {"prior": "params", "initial": 3}
-    found = search(path=tmp_path / "t", strategy="gaussian-process", strategy_options=options, **column)
+    found = search(path=tmp_path / "t", **gaussian, **column)
     assert found.trials[-1].proposal.origin == "model"
     for wrong, message in (
         ({"strategy_options": {"prior": "synflow"}}, "no such column beforehand; known are"),

@@ -58,8 +58,8 @@ def slope(process: Process, values: Array, known: Flags, standing: Array) -> flo
     """β of the prior mean a + β z, never above 0 (a score that ranks backwards is not believed).
 
     The likeliest β under the process, with the signal's own spread as that of its prior: z'K⁻¹y / (z'K⁻¹z + 1), of
-    values y and standings z around their means (Rasmussen and Williams 2006, Eq. 2.42 with one basis function and B = the
-    signal's variance; the uncertainty of β itself is left out of the posterior).
+    values y and standings z around their means (Rasmussen and Williams 2006, Eq. 2.42, with one basis function and the
+    signal's variance as B; the uncertainty of β itself is left out of the posterior).
     """
     centred = np.where(known, values - values[known].mean(), 0.0)
     basis = np.where(known, standing - standing[known].mean(), 0.0)
