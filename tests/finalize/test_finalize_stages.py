@@ -347,7 +347,7 @@ def test_a_further_seed_that_fails_takes_nothing_away(tmp_path):
     usual = lab.one
 
     def one(task):
-        late = task.seed in limited.alone_seeds[3:] or task.rows == "all" and task.seed not in limited.alone_seeds
+        late = task.seed in limited.alone_seeds[3:] or (task.rows == "all" and task.seed not in limited.alone_seeds)
         return SimpleNamespace(cause="out of memory", message="late") if late else usual(task)
 
     lab.one = one

@@ -35,7 +35,6 @@ from searchitect.finalize.together import members, teach
 from searchitect.finalize.trainings import Dropped, Interrupted, architecture_of, trained, training
 from searchitect.finalize.wording import is_share
 
-
 SPARE = 1.2  # times what the seeds so far took, that more of them are given: nothing is lost when the end comes early
 
 

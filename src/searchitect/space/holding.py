@@ -17,7 +17,7 @@ class Held:
     What a held value does not bring in is gone. What it brings in takes its place in the tree.
     """
 
-    def __init__(self, whole: Compiled, held: Mapping[str, Scalar]) -> None:
+    def __init__(self, whole: Compiled | Held, held: Mapping[str, Scalar]) -> None:
         for name, value in held.items():
             if name not in whole.by_name:
                 raise ArchitectureError(f"decision {name!r} does not exist in this space: leave it out")
