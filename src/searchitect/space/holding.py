@@ -17,6 +17,13 @@ class Held:
     What a held value does not bring in is gone. What it brings in takes its place in the tree.
     """
 
+    by_name: dict[str, Decision]
+    targets: dict[str, Any]
+    ties: list[str]
+    decision_of: dict[int, Decision]
+    place_of: dict[int, str]
+    roots: tuple[Decision, ...]
+
     def __init__(self, whole: Compiled | Held, held: Mapping[str, Scalar]) -> None:
         for name, value in held.items():
             if name not in whole.by_name:
