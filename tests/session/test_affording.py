@@ -97,6 +97,19 @@ def test_larger_networks_are_infeasible_and_known_by_how_much(chosen):
         assert limited.excess(architecture) == pytest.approx(max(n / most - 1, 0.0))
 
 
+def test_a_space_is_chosen_by_the_time_of_one_search():
+    """Half of the budget is a control's, and tuning has its share."""
+    given = Given(data=(np.zeros((4_000, 28, 28), np.uint8), np.arange(4_000) % 10))
+    options = {"strategy": "random", "workers": 2, "executor": "serial"}
+    alone, shared, same = (
+        prepare(Settings(budget=budget, **options, **more), given)
+        for budget, more in (("10m", {}), ("10m", {"control": "random", "tune": 0.2}), ("4m", {}))
+    )
+    assert alone.space.fingerprint != shared.space.fingerprint == same.space.fingerprint, "10 min · 0.8 / 2 = 4 min"
+    assert "what the control and tuning leave of 600 s" in shared.space_why
+    assert "leave of" not in alone.space_why
+
+
 @pytest.mark.slow
 def test_a_study_keeps_to_it_and_says_so(tmp_path, monkeypatch):
     """A machine on which an epoch seems to take a thousand times as long, so that little of the space stays."""

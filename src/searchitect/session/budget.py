@@ -17,6 +17,7 @@ STEPS = 600  # optimiser steps that a usual training should have at least
 TRIALS = 32  # so many full trials a search should be able to afford before their training is made longer
 PAUSING_TRIALS = 12  # the same where most trials pause early: 27 epochs each buy about 100 trials, 4 of them to the end
 FINAL_SHARE = 0.45  # of the budget, at most, for the final comparison
+MOST_TUNING = 0.3  # of the budget, where the number of recipes is given
 SEARCH_SHARE = 0.2  # of what is left, at least, for the search, however dear a network is
 FINALISTS = 4  # the hand-made network among them
 TEACHERS = 3  # finalists whose mean teaches, where the final trainings are distilled

@@ -23,7 +23,7 @@ from searchitect.executors.system import cores, machine_mb
 from searchitect.nets import Costs
 from searchitect.records import COST_METRICS, Cause, Objective, State, Trial, goals, objectives
 from searchitect.scores import check_names
-from searchitect.session.budget import usual_epochs
+from searchitect.session.budget import MOST_TUNING, usual_epochs
 from searchitect.session.capacity import Capacity
 from searchitect.session.clustering import ON_CLUSTER, check_together, on_cluster, room
 from searchitect.session.tabled import from_table, is_table
@@ -37,6 +37,8 @@ from searchitect.strategies import STRATEGIES
 from searchitect.training import RawData, Recipe, check_metrics, load, recipe_for
 from searchitect.training.own import Own
 from searchitect.training.split import Kin, kin_of_test, part, split
+
+USUAL_BUDGET = 600.0  # seconds, by which a space is chosen where no time is given
 
 
 @dataclass
@@ -316,6 +318,16 @@ def _source(settings: Settings, given: Given) -> str:
     )  # fmt: skip
 
 
+def _fitting(settings: Settings, raw: RawData) -> tuple[Space, str]:
+    """A space for one search and its finals: a control takes as much, and tuning has a part of its own."""
+    total = settings.budget_seconds or USUAL_BUDGET
+    tuning = min(settings.tune, MOST_TUNING) if settings.tune is not None else 0.0
+    own = total * (1.0 - tuning) / (1 if settings.control is None else 2)
+    space, why = auto(raw.kind, raw.shape, len(raw), own, raw.vocabulary)
+    beside = " and ".join(["the control"] * (settings.control is not None) + ["tuning"] * (tuning > 0))
+    return space, why + (f", what {beside} leave of {total:.0f} s" if own < total else "")
+
+
 def _chooses(settings: Settings, given: Given) -> bool:
     """Whether the space is ours to choose."""
     found: Any = given.space if given.space is not None else settings.space
@@ -329,12 +341,12 @@ def find_space(settings: Settings, given: Given, raw: RawData | None) -> tuple[S
         if raw is None:
             raise UsageError("space: without data there is nothing to choose it by; pass one")
         if raw.kind == "image" and settings.strategy in METHODS:
-            return shared(settings.strategy, raw.shape, len(raw), settings.budget_seconds or 600.0)
-        return auto(raw.kind, raw.shape, len(raw), settings.budget_seconds or 600.0, raw.vocabulary)
+            return shared(settings.strategy, raw.shape, len(raw), settings.budget_seconds or USUAL_BUDGET)
+        return _fitting(settings, raw)
     why = "asked for"
     if isinstance(found, str):
         if raw is not None and ":" not in found:
-            fitting, how = auto(raw.kind, raw.shape, len(raw), settings.budget_seconds or 600.0, raw.vocabulary)
+            fitting, how = _fitting(settings, raw)
             if fitting.name == found:  # the same space, sized for these data
                 return fitting, f"asked for; {how}"
         found = load_object(found, "space") if ":" in found else load_space(found)

@@ -12,8 +12,6 @@ from searchitect.session.preparing import Prepared
 from searchitect.settings import Settings
 from searchitect.strategies import strategy_class
 
-MOST_TUNING = 0.3  # of the budget, where the number of recipes is given
-
 
 def final_seeds(settings: Settings) -> int:
     """Trainings of each finalist after the search; nothing needs to be kept back for none."""
@@ -44,7 +42,7 @@ def tuning_seconds(prepared: Prepared, total: float | None, candidate: float, ba
     if settings.tune < 1:
         return settings.tune * total
     epochs = prepared.full_epochs if settings.epochs is None else settings.epochs
-    return min(settings.tune * (candidate + baseline) * epochs / prepared.workers, MOST_TUNING * total)
+    return min(settings.tune * (candidate + baseline) * epochs / prepared.workers, budget.MOST_TUNING * total)
 
 
 def shared_out(
