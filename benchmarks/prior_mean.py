@@ -2,7 +2,7 @@
 
     python benchmarks/prior_mean.py --seeds 30 --evaluations 60
 
-Scores: the number of parameters in the table (Spearman 0.75 with the accuracy), and made-up ones: normal scores of the
+Scores: the number of parameters in the table, and made-up ones: normal scores of the
 12-epoch validation accuracy that the search sees, with noise that makes a stated rank correlation. The table holds no
 zero-cost scores. "regret" is that of the 200-epoch test accuracy in percent, after a third, two thirds and all of the
 evaluations, as mean and standard error.
