@@ -129,7 +129,8 @@ def test_layers_outside_of_cells_that_must_stay_as_they_are_do(change):
         if change == "eval":
             x = torch.randn(2, 4, 200, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
             norm.eval()
-            assert torch.equal(norm(x), (x - norm.running_mean.reshape(1, -1, 1, 1)) / (1 + norm.eps) ** 0.5)
+            by_hand = (x - norm.running_mean.reshape(1, -1, 1, 1)) / (1 + norm.eps) ** 0.5
+            assert (norm(x) - by_hand).abs().max() < 1e-12, "the running statistics, not those of the batch"
     assert "forward" not in vars(norm)
 
 

@@ -24,6 +24,7 @@ from searchitect.sharing.method import Batch
 from searchitect.space import Space
 from searchitect.torchseeds import seeded_torch
 from searchitect.training import Recipe, TrainData
+from searchitect.training.own import Own
 
 
 class SharingContract:
@@ -214,12 +215,12 @@ class SharingContract:
         assert repr(name) in str(failure.value)
 
     def test_a_loss_that_is_not_finite_ends_the_search(self) -> None:
-        search = self.search(loss=lambda outputs, y: outputs.sum() * float("nan"))
+        search = self.search(own=Own(loss=lambda outputs, y: outputs.sum() * float("nan")))
         with pytest.raises(NotFiniteError, match=f"{self.method}: the .* loss became nan in epoch 1, step 1"):
             search.epoch(1)
 
     def test_an_own_loss_is_used(self) -> None:
-        search = self.search(loss=lambda outputs, y: 1000 + outputs.pow(2).mean())
+        search = self.search(own=Own(loss=lambda outputs, y: 1000 + outputs.pow(2).mean()))
         (epoch,) = self.run(search, last=1)
         assert epoch.losses["train"] > 1000
 
