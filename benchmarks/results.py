@@ -190,34 +190,64 @@ def write(path: Path, cell: dict[str, Any]) -> None:
     path.chmod(0o644)
 
 
-def row(cell: dict[str, Any]) -> str:
-    """One line of the table."""
+def shown(verdict: dict[str, Any], side: dict[str, Any] | None) -> str:
+    """Mean and interval of one side."""
+    if side is None:
+        return "–"
+    scale, digits = (100, 2) if verdict["metric"] == "accuracy" else (1, 4)
+    middle, low, high = (f"{scale * side[k]:.{digits}f}" for k in ("mean", "low", "high"))
+    return f"{middle} ({low} to {high})"
+
+
+def row(cell: dict[str, Any]) -> list[str]:
+    """One line of the table of the first group."""
     verdict, others = cell["verdict"], cell["comparisons"]
-    share = verdict["metric"] == "accuracy"
-
-    def score(side: dict[str, Any] | None) -> str:
-        if side is None:
-            return "–"
-        scale, digits = (100, 2) if share else (1, 4)
-        middle, low, high = (f"{scale * side[k]:.{digits}f}" for k in ("mean", "low", "high"))
-        return f"{middle} ({low} to {high})"
-
     control, untuned = others.get("control"), others.get("untuned")
     usual = untuned["baseline"] if untuned else verdict["winner"]
-    cells = [
-        cell["set"], verdict["metric"] + (" %" if share else ""), score(verdict["baseline"]),
-        score(control["baseline"]) if control else "–", score(usual),
-        score(verdict["winner"]) if untuned else "usual recipe kept", verdict["sentence"],
-        control["words"] if control else "–", f"{cell['trials']['done']}", f"{cell['seconds']['active']:.0f}",
+    return [
+        *begins(cell), shown(verdict, verdict["baseline"]), shown(verdict, control["baseline"] if control else None),
+        shown(verdict, usual), shown(verdict, verdict["winner"]) if untuned else "usual recipe kept",
+        words(verdict), control["words"] if control else "–", *ends(cell),
     ]  # fmt: skip
-    return "| " + " | ".join(cells) + " |"
 
 
-COLUMNS = (
-    "data", "metric", "baseline, tuned", "random search", "winner", "winner, tuned", "verdict", "against random",
-    "trials", "s",
-)  # fmt: skip
-HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+def short_row(cell: dict[str, Any]) -> list[str]:
+    """One line of the table of the kinds of data."""
+    verdict = cell["verdict"]
+    scores = [shown(verdict, verdict[side]) for side in ("baseline", "winner")]
+    return [*begins(cell), cell["space"], *scores, words(verdict), *ends(cell)]
+
+
+def begins(cell: dict[str, Any]) -> list[str]:
+    """Data and metric."""
+    metric = cell["verdict"]["metric"]
+    return [cell["set"], metric + " %" * (metric == "accuracy")]
+
+
+def words(verdict: dict[str, Any]) -> str:
+    """The sentence without the chance of a new training."""
+    return str(verdict["sentence"]).partition("; trained anew")[0]
+
+
+def ends(cell: dict[str, Any]) -> list[str]:
+    """Seeds a side, epochs of the final trainings, trials and seconds."""
+    numbers = cell["verdict"]["winner"]["n"], cell["epochs"], cell["trials"]["done"], round(cell["seconds"]["active"])
+    return [str(number) for number in numbers]
+
+
+LAST = ("seeds", "epochs", "trials", "s")
+TABLES = {
+    "whole": (row, ("data", "metric", "baseline, tuned", "random search", "winner", "winner, tuned", "verdict",
+                    "against random", *LAST)),
+    "kinds": (short_row, ("data", "metric", "space", "baseline", "winner", "verdict", *LAST)),
+}  # fmt: skip
+
+
+def table_of(cells: list[dict[str, Any]], group: str) -> str:
+    """As Markdown."""
+    line, columns = TABLES[group]
+    rows = [columns, ["---"] * len(columns), *(line(cell) for cell in cells if cell["verdict"])]
+    return "\n".join(f"| {' | '.join(one)} |" for one in rows)
 
 
 def main() -> None:
@@ -236,7 +266,7 @@ def main() -> None:
         if not path.is_file() and not given.table:
             write(path, run(name, sets[name](given.data), given.group))
     cells = [json.loads(path.read_text()) for name in sets if (path := OUT / inside / f"{name}.json").is_file()]
-    print(HEAD, *(row(cell) for cell in cells if cell["verdict"]), sep="\n")
+    print(table_of(cells, given.group))
 
 
 if __name__ == "__main__":
