@@ -13,7 +13,7 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
-	$(BIN)/python -m pytest -q -n 3 --dist worksteal -m slow $(CLOCKED:%=--ignore %)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow $(CLOCKED:%=--ignore %)
 	$(BIN)/python -m pytest -q -m slow $(CLOCKED)
 
 lint: setup

@@ -51,7 +51,7 @@ def check(name: str, data: str | None, target: str | None, sample: str | None, o
     searchitect space check mine.py:space --data digits --limit "params < 50000"
     """
     from searchitect.checking import check as look
-    from searchitect.session.preparing import Given, find_space
+    from searchitect.session.choosing import find_space
     from searchitect.settings import Settings
     from searchitect.training import load
 
@@ -60,7 +60,7 @@ def check(name: str, data: str | None, target: str | None, sample: str | None, o
     shape = _shape(sample) if sample is not None else None
     raw = load(data, target) if data is not None else None
     import_from_here()
-    found_space, _ = find_space(Settings(space=name), Given(), raw)
+    found_space, _ = find_space(Settings(space=name), None, raw)
     if raw is not None:
         shape, outputs = raw.shape, outputs or raw.outputs
     if shape is None and (limits or found_space.cost_limits):

@@ -23,22 +23,19 @@ from searchitect.executors.system import cores, machine_mb
 from searchitect.nets import Costs
 from searchitect.records import COST_METRICS, Cause, Objective, State, Trial, goals, objectives
 from searchitect.scores import check_names
-from searchitect.session.budget import MOST_TUNING, usual_epochs
+from searchitect.session.budget import usual_epochs
 from searchitect.session.capacity import Capacity
+from searchitect.session.choosing import find_space, ours
 from searchitect.session.clustering import ON_CLUSTER, check_together, on_cluster, room
 from searchitect.session.tabled import from_table, is_table
 from searchitect.session.userobjects import load_object, start_architectures
 from searchitect.settings import Settings, default
 from searchitect.sharing import METHODS
 from searchitect.space import Architecture, Space
-from searchitect.spaces import auto, load_space
-from searchitect.spaces.automatic import shared
 from searchitect.strategies import STRATEGIES
 from searchitect.training import RawData, Recipe, check_metrics, load, recipe_for
 from searchitect.training.own import Own
 from searchitect.training.split import Kin, kin_of_test, part, split
-
-USUAL_BUDGET = 600.0  # seconds, by which a space is chosen where no time is given
 
 
 @dataclass
@@ -179,7 +176,7 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
         return _with_table(settings, given)
     workers, threads, device = _machine(settings)
     raw = _load(settings, given)
-    space, why = find_space(settings, given, raw)
+    space, why = find_space(settings, given.space, raw)
     factory, architecture = _baseline(settings, given, space)
     if settings.control is not None and settings.strategy in METHODS:
         raise UsageError(
@@ -230,7 +227,7 @@ def _prepare(settings: Settings, given: Given) -> Prepared:
     return Prepared(
         settings, space, why, aims, evaluator, usual_epochs(len(train), recipe.batch_size), workers, threads, device,
         costs, kept, part(raw, splits, "test"), facts, architecture, factory, test_kin=kin_of_test(raw, splits),
-        sized=_chooses(settings, given),
+        sized=ours(settings, given.space),
     )  # fmt: skip
 
 
@@ -238,7 +235,7 @@ def _with_table(settings: Settings, given: Given) -> Prepared:
     objects = ("data", "test_data", "loss", "step", "weights", "groups", "sample", "outputs")
     found = from_table(settings, given.evaluate, {name: getattr(given, name) for name in objects})
     if given.space is not None or settings.space is not None:
-        space, _ = find_space(settings, given, None)
+        space, _ = find_space(settings, given.space, None)
         if space.fingerprint != found.space.fingerprint:
             raise UsageError(f"space: {found.facts['source']} brings a space of its own; leave yours out")
     factory, architecture = _baseline(settings, given, found.space)
@@ -316,45 +313,6 @@ def _source(settings: Settings, given: Given) -> str:
     return "arrays" if given.data is not None and not isinstance(given.data, (str, os.PathLike)) else str(
         given.data or settings.data
     )  # fmt: skip
-
-
-def _fitting(settings: Settings, raw: RawData) -> tuple[Space, str]:
-    """A space for one search and its finals: a control takes as much, and tuning has a part of its own."""
-    total = settings.budget_seconds or USUAL_BUDGET
-    tuning = min(settings.tune, MOST_TUNING) if settings.tune is not None else 0.0
-    own = total * (1.0 - tuning) / (1 if settings.control is None else 2)
-    space, why = auto(raw.kind, raw.shape, len(raw), own, raw.vocabulary)
-    beside = " and ".join(["the control"] * (settings.control is not None) + ["tuning"] * (tuning > 0))
-    return space, why + (f", what {beside} leave of {total:.0f} s" if own < total else "")
-
-
-def _chooses(settings: Settings, given: Given) -> bool:
-    """Whether the space is ours to choose."""
-    found: Any = given.space if given.space is not None else settings.space
-    return found is None or (isinstance(found, str) and found == "auto")
-
-
-def find_space(settings: Settings, given: Given, raw: RawData | None) -> tuple[Space, str]:
-    """The space that was named or passed, or one that suits the data; and why. Raises UsageError."""
-    found: Any = given.space if given.space is not None else settings.space
-    if _chooses(settings, given):
-        if raw is None:
-            raise UsageError("space: without data there is nothing to choose it by; pass one")
-        if raw.kind == "image" and settings.strategy in METHODS:
-            return shared(settings.strategy, raw.shape, len(raw), settings.budget_seconds or USUAL_BUDGET)
-        return _fitting(settings, raw)
-    why = "asked for"
-    if isinstance(found, str):
-        if raw is not None and ":" not in found:
-            fitting, how = _fitting(settings, raw)
-            if fitting.name == found:  # the same space, sized for these data
-                return fitting, f"asked for; {how}"
-        found = load_object(found, "space") if ":" in found else load_space(found)
-    if not isinstance(found, Space) and callable(found):
-        found = found()
-    if not isinstance(found, Space):
-        raise UsageError(f"space: got {type(found).__name__}; it must be a Space or a function that returns one")
-    return found, why
 
 
 def _baseline(settings: Settings, given: Given, space: Space) -> tuple[Any, Architecture | None]:
