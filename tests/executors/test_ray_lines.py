@@ -129,6 +129,26 @@ def test_what_was_said_on_the_line_comes_before_the_end(ears):
     assert ears.hear(0.0) == [], "a line that has ended is heard once"
 
 
+def test_what_arrives_while_the_end_is_told_comes_before_it(ears, monkeypatch):
+    """The last words reach the socket after one has looked at all lines, and before one asks who has ended."""
+    door, who = Door(HERE, SECRET), caller()
+    assert ears.dial(who, HERE, door.port, SECRET)
+    theirs, end, look = door.admit(5.0), Future(), ears._selector.select
+
+    def just_after(timeout):
+        found = look(timeout)
+        theirs.send([["finished", 0, {}]])
+        end.set_exception(RuntimeError("dead"))
+        ears.answer(who, end)
+        return found
+
+    monkeypatch.setattr(ears._selector, "select", just_after)
+    (_, news), (_, error) = ears.hear(0.0)
+    assert news == [["finished", 0, {}]]
+    assert str(error) == "dead"
+    theirs.close()
+
+
 def test_an_answer_of_ray_wakes_who_waits(ears):
     who, done = caller(), Future()
     done.set_result([["ready", {}]])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from searchitect import search
+from searchitect import resume, search
 from searchitect.records import State
 from searchitect.session import run
 from searchitect.session.affording import LARGEST, LEAST_SHARE, Affordable, affordable, between, left_out
@@ -131,3 +131,7 @@ def test_a_study_keeps_to_it_and_says_so(tmp_path, monkeypatch):
     assert len(done) == 4
     assert all(t.value("macs") <= most for t in done)
     assert "Largest network" in (tmp_path / "s" / "report.html").read_text()
+    study = resume(tmp_path / "s", data=(x, y), trials=10)
+    later = [t for t in study.trials if t.state is State.DONE]
+    assert len(later) == 10
+    assert all(t.value("macs") <= most for t in later), "what was left out stays out, without another probe"
