@@ -147,6 +147,7 @@ def test_what_arrives_while_the_end_is_told_comes_before_it(ears, monkeypatch):
     assert news == [["finished", 0, {}]]
     assert str(error) == "dead"
     theirs.close()
+    ears.hang_up(who)
 
 
 def test_an_answer_of_ray_wakes_who_waits(ears):
